@@ -1,0 +1,166 @@
+"""Models on disk: weights as safetensors beside a JSON description. Nothing is a pickle."""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from hybrid_land.errors import InputError
+from hybrid_land.models.emulator import HEADS, Emulator
+
+DESCRIPTION = "model.json"
+WEIGHTS = "weights.safetensors"
+_FORM = 1
+
+
+def _named(model: Emulator) -> dict[str, Any]:
+    state = nnx.to_pure_dict(nnx.state(model))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def save_model(
+    model: Emulator, directory: str | Path, *, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Write `model.json` and `weights.safetensors` into a directory, each whole or not at all.
+
+    Args:
+        model: the emulator.
+        directory: made if absent.
+        facts: what else to say of the model in the description (data, scores, command).
+
+    Raises:
+        InputError: if the directory cannot be written.
+    """
+    target = Path(directory)
+    description = {
+        "form": _FORM,
+        "kind": "emulator",
+        "inputs": list(model.inputs),
+        "heads": list(HEADS),
+        "hidden": list(model.hidden),
+        "time_step": model.time_step,
+        "prognostic": list(model.prognostic),
+        "diagnostic": list(model.diagnostic),
+        "weights": sum(int(np.size(leaf)) for leaf in _named(model).values()),
+        **(facts or {}),
+    }
+    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in _named(model).items()}
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        weights = target / f".{WEIGHTS}.partial"
+        save_file(arrays, weights)
+        text = target / f".{DESCRIPTION}.partial"
+        text.write_text(json.dumps(description, indent=1) + "\n")
+        os.replace(weights, target / WEIGHTS)
+        os.replace(text, target / DESCRIPTION)
+    except OSError as error:
+        raise InputError(
+            f"{target}: the model cannot be written ({error.strerror}); choose a directory that can"
+        ) from error
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models that come with the package."""
+    home = resources.files("hybrid_land") / "models"
+    return tuple(
+        sorted(entry.name for entry in home.iterdir() if (entry / DESCRIPTION).is_file())
+    )
+
+
+def model_directory(name: str | Path) -> Path:
+    """Directory of a shipped model by name, or the given directory.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if Path(name).is_dir():
+        directory = Path(name)
+    else:
+        directory = Path(str(resources.files("hybrid_land") / "models" / str(name)))
+    if not (directory / DESCRIPTION).is_file():
+        raise InputError(
+            f"{name}: no model here, expected a run directory with {DESCRIPTION} or one of the "
+            f"shipped models ({', '.join(shipped_models()) or 'none'}); give one of those"
+        )
+    return directory
+
+
+def describe_model(name: str | Path) -> dict[str, Any]:
+    """The description of a model, as its `model.json` holds it.
+
+    Raises:
+        InputError: if there is no model, or its description is not readable.
+    """
+    directory = model_directory(name)
+    try:
+        description = json.loads((directory / DESCRIPTION).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{directory / DESCRIPTION}: not a model's description ({error}); restore the file"
+        ) from error
+    if description.get("form") != _FORM or "inputs" not in description:
+        raise InputError(
+            f"{directory / DESCRIPTION}: form {description.get('form')!r}, expected {_FORM}; "
+            "train the model again or use the version of hybrid_land that wrote it"
+        )
+    return description
+
+
+def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emulator:
+    """Load a shipped model by name, or a model directory such as a training run.
+
+    Args:
+        name: `"default"` or a directory with `model.json` and `weights.safetensors`.
+        dtype: of the weights.
+
+    Raises:
+        InputError: if there is no model, or its weights do not fit its description.
+    """
+    directory = model_directory(name)
+    description = describe_model(directory)
+    if description["heads"] != list(HEADS):
+        raise InputError(
+            f"{directory}: the network's outputs are not this version's; train the model again "
+            "or use the version of hybrid_land that wrote it"
+        )
+    size = len(description["inputs"])
+    model = Emulator(
+        inputs=description["inputs"],
+        mean=np.zeros(size),
+        spread=np.ones(size),
+        hidden=description["hidden"],
+        time_step=description["time_step"],
+        rngs=nnx.Rngs(params=jax.random.key(0)),
+    )
+    try:
+        arrays = load_file(directory / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{directory / WEIGHTS}: the weights cannot be read ({error}); restore the file"
+        ) from error
+    expected = {key: np.shape(leaf) for key, leaf in _named(model).items()}
+    found = {key: value.shape for key, value in arrays.items()}
+    if expected != found:
+        wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
+        raise InputError(
+            f"{directory / WEIGHTS}: {wrong} has shape {found.get(wrong)}, expected "
+            f"{expected.get(wrong)} from {DESCRIPTION}; restore both files of one model"
+        )
+    state = nnx.state(model)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(state))
+    filled = [
+        jnp.asarray(arrays[".".join(str(key.key) for key in path)], dtype) for path, _ in leaves
+    ]
+    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, filled))
+    nnx.update(model, state)
+    return model
