@@ -1,0 +1,34 @@
+"""Settings and fixtures of all tests: strict JAX, a compilation cache, where the data are."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure() -> None:
+    """Set JAX for all tests, before the first test module is imported."""
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    # Most of the suite's time is compilation; the second run of the suite finds it done.
+    jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with ECLand's runs that are too large to ship, or a skip with the reason."""
+    folder = Path(os.environ.get("HYBRID_LAND_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "ecland").is_dir():
+        pytest.skip(f"no ECLand runs in {folder}; set HYBRID_LAND_DATA to the folder that has them")
+    return folder
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Double precision while a test runs, for gradients and tolerances that need it."""
+    with jax.enable_x64(True):
+        yield
