@@ -1,5 +1,6 @@
 """Rolling a model out in time: the only scan over a model's time steps in the project."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -47,6 +48,13 @@ def rollout(
         ValueError: if `checkpoint_segments` is not between 1 and the number of steps.
     """
 
+    # Reverse mode keeps the results of matrix products and computes what lies between them again:
+    # on CPU the loop is bound by memory, and the sum of the two is about half of keeping it all.
+    @partial(
+        jax.checkpoint,
+        policy=jax.checkpoint_policies.dots_saveable,
+        prevent_cse=False,
+    )
     def advance(carry: State, record: Any) -> tuple[State, Any]:
         new, diagnostics = model.step(parameters, carry, record)
         return new, (new, diagnostics)

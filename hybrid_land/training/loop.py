@@ -1,0 +1,378 @@
+"""Training: curriculum, validation by free rollout, checkpoints, and a resume that changes nothing."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import xarray as xr
+from flax import nnx
+from jaxtyping import Array, Float
+
+from hybrid_land.columns import ALBEDO, SOLAR
+from hybrid_land.data import load, validate
+from hybrid_land.errors import InputError
+from hybrid_land.models.emulator import Emulator, create
+from hybrid_land.models.store import save_model
+from hybrid_land.simulation import simulate
+from hybrid_land.training.config import Phase, TrainingConfig
+from hybrid_land.training.loss import Scales, measure_scales, rollout_loss
+from hybrid_land.training.windows import Windows, pack, validation_columns
+from hybrid_land.variables import (
+    FORCING,
+    PROGNOSTIC,
+    SNOW_INNER,
+    SNOW_PRESENT,
+    SOIL_TEMPERATURE,
+    SOIL_WATER,
+)
+
+HISTORY = "history.jsonl"
+_STEPS_A_YEAR = 1461  # 6-hourly
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a training run: everything that a resume needs.
+
+    Attributes:
+        weights: trainable weights.
+        average: their exponential average, which is validated and kept.
+        optimiser: the optimiser's state.
+        update: updates done.
+        best: lowest validation score so far.
+    """
+
+    weights: Any
+    average: Any
+    optimiser: Any
+    update: int
+    best: float
+
+
+def train(
+    data: Sequence[str | Path],
+    out: str | Path,
+    *,
+    config: TrainingConfig | None = None,
+    resume: bool = False,
+    report: Report | None = None,
+    command: str = "",
+) -> dict[str, Any]:
+    """Train an emulator and leave the best one in `out`.
+
+    The run directory holds `model.json` and `weights.safetensors` (the averaged weights that did
+    best in a free rollout over the withheld columns), `checkpoints/` (Orbax), `history.jsonl`
+    (losses and validation scores) and `config.json`. A run that was killed goes on from its last
+    checkpoint to bit-identical weights with `resume=True`.
+
+    Args:
+        data: files of training data, any form that `load` knows.
+        out: the run directory, new or empty unless `resume`.
+        config: what decides the run.
+        resume: go on from the last checkpoint in `out`.
+        report: called with each record of the history.
+        command: the command line, for the model's description.
+
+    Returns:
+        The description of the best model: validation scores, updates, seconds.
+
+    Raises:
+        InputError: if the data are not sound, or `out` is in use, not writable, or not a run.
+    """
+    config = config or TrainingConfig()
+    run = _open_run(Path(out), config, resume=resume)
+    report = report or (lambda record: None)
+    training, validation = _split(data, config)
+    windows = pack(training, sources=[str(path) for path in data])
+    longest = max(phase.length for phase in config.phases)
+    if not (windows.room >= longest).any():
+        raise InputError(
+            f"the longest phase is {longest} steps, longer than every training column; shorten "
+            "the phase or give longer data"
+        )
+    scales = measure_scales(windows, leads=longest, seed=config.seed)
+    model = _untrained(windows, config)
+    definition, weights, fixed = nnx.split(model, nnx.Param, ...)
+    optimiser = _optimiser(config)
+    progress = Progress(weights, weights, optimiser.init(weights), 0, np.inf)
+    with ocp.CheckpointManager(
+        run / "checkpoints", options=ocp.CheckpointManagerOptions(max_to_keep=2)
+    ) as manager:
+        if resume and manager.latest_step() is not None:
+            progress = _restore(manager, progress)
+        _trim_history(run / HISTORY, progress.update)
+        update = _make_update(definition, fixed, optimiser, scales, windows, config)
+        schedule = [(i, config.phase_at(i)) for i in range(progress.update, config.updates)]
+        begun, first = time.monotonic(), progress.update
+        losses: list[Array] = []
+        for (number, phase), batch in zip(
+            schedule, windows.batches(schedule, seed=config.seed), strict=True
+        ):
+            key = jax.random.fold_in(jax.random.key(config.seed), number)
+            weights, average, state, loss = update(
+                progress.weights, progress.average, progress.optimiser, batch, key
+            )
+            progress = Progress(weights, average, state, number + 1, progress.best)
+            losses.append(loss)
+            done = progress.update
+            last = done == config.updates
+            if done % config.validate_every == 0 or last:
+                candidate = nnx.merge(definition, progress.average, fixed)
+                scores = validation_scores(candidate, validation)
+                score = scores["score"]
+                if score < progress.best:
+                    progress = Progress(weights, average, state, done, score)
+                    facts = _facts(data, config, command, scores, done)
+                    save_model(candidate, run, facts=facts)
+                spent = time.monotonic() - begun
+                record = {
+                    "update": done,
+                    "updates": config.updates,
+                    "length": phase.length,
+                    "loss": float(np.mean(jax.device_get(losses))),
+                    "validation": scores,
+                    "best": progress.best,
+                    "seconds": round(spent, 1),
+                    "seconds_left": _time_left(config, first, done, spent),
+                }
+                losses = []
+                with (run / HISTORY).open("a") as history:
+                    history.write(json.dumps(record) + "\n")
+                report(record)
+            if done % config.checkpoint_every == 0 or last:
+                _save(manager, progress)
+    if not np.isfinite(progress.best):
+        raise InputError(
+            f"{run}: no validation score was finite; lower learning_rate or gradient_norm"
+        )
+    return json.loads((run / "model.json").read_text())
+
+
+def _open_run(run: Path, config: TrainingConfig, *, resume: bool) -> Path:
+    """Make or check the run directory and its configuration."""
+    note = run / "config.json"
+    wanted = config.model_dump_json(indent=1) + "\n"
+    try:
+        if resume:
+            if not note.is_file():
+                raise InputError(
+                    f"{run}: nothing to resume, expected a run directory with config.json; leave "
+                    "out --resume to start one"
+                )
+            if note.read_text() != wanted:
+                raise InputError(
+                    f"{note}: the run was made with another configuration; resume with the same "
+                    "one or start a new run"
+                )
+        else:
+            if run.exists() and any(run.iterdir()):
+                raise InputError(
+                    f"{run}: not empty; give a new directory, or --resume to go on with the run"
+                )
+            run.mkdir(parents=True, exist_ok=True)
+            partial = run / ".config.json.partial"
+            partial.write_text(wanted)
+            os.replace(partial, note)
+    except OSError as error:
+        raise InputError(
+            f"{run}: the run directory cannot be used ({error.strerror}); choose one that can be "
+            "written"
+        ) from error
+    return run.resolve()
+
+
+def _split(
+    data: Sequence[str | Path], config: TrainingConfig
+) -> tuple[list[xr.Dataset], list[xr.Dataset]]:
+    training, validation = [], []
+    for path in data:
+        whole = load(path)
+        validate(whole, source=str(path))
+        held = validation_columns(whole, share=config.validation_share, seed=config.seed)
+        validation.append(whole.isel(column=held).load())
+        kept = whole.isel(column=~held)
+        if config.leave_out_last_year and whole.sizes["time"] > 2 * _STEPS_A_YEAR:
+            kept = kept.isel(time=slice(0, -_STEPS_A_YEAR))
+        training.append(kept.load())
+    return training, validation
+
+
+def _untrained(windows: Windows, config: TrainingConfig) -> Emulator:
+    """A network whose normalisation comes from a sample of the training windows."""
+    batch = windows.draw(Phase(length=1, updates=1, batch=50000), seed=config.seed, update=1 << 40)
+    rows = {name: batch["rows"][0, i] for i, name in enumerate(windows.variables)}
+    forcing = {name: rows[name] for name in (*FORCING, *SOLAR, ALBEDO)}
+    parameters = dict(zip(windows.parameters, batch["fixed"], strict=True))
+    return create(
+        parameters,
+        {name: rows[name] for name in PROGNOSTIC},
+        forcing,
+        hidden=config.hidden,
+        key=jax.random.key(config.seed),
+    )
+
+
+def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0,
+        config.learning_rate,
+        max(1, min(500, config.updates // 10)),
+        config.updates,
+        0.01 * config.learning_rate,
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(config.gradient_norm),
+        optax.adamw(
+            schedule,
+            b2=0.99,
+            weight_decay=config.weight_decay,
+            mask=lambda weights: jax.tree.map(lambda leaf: leaf.shape[-1] > 1, weights),
+        ),
+    )
+
+
+def _make_update(
+    definition: Any,
+    fixed: Any,
+    optimiser: optax.GradientTransformation,
+    scales: Scales,
+    windows: Windows,
+    config: TrainingConfig,
+) -> Callable[..., Any]:
+    """The compiled update: one batch in, new weights, average, optimiser's state and loss out."""
+
+    def loss_of(
+        weights: Any,
+        rows: Float[Array, "record variable window"],
+        parameters: Float[Array, "parameter window"],
+        key: Array,
+    ) -> Float[Array, ""]:
+        model = nnx.merge(definition, weights, fixed)
+        noise_key, albedo_key = jax.random.split(key)
+        count = rows.shape[-1]
+        noisy = (*SOIL_WATER, *SOIL_TEMPERATURE)
+        draws = jax.random.normal(noise_key, (len(noisy), count))
+        noise = {
+            name: config.state_noise * scales.state[name][0] * draws[i]
+            for i, name in enumerate(noisy)
+        }
+        known = jax.random.uniform(albedo_key, (count,)) >= config.unknown_albedo
+        return rollout_loss(
+            model,
+            dict(zip(windows.parameters, parameters, strict=True)),
+            {name: rows[:, i] for i, name in enumerate(windows.variables)},
+            scales,
+            drift_weight=config.drift_weight,
+            noise=noise,
+            albedo_known=known,
+        )[0]
+
+    @jax.jit
+    def update(weights: Any, average: Any, state: Any, batch: Any, key: Array) -> Any:
+        loss, gradient = jax.value_and_grad(loss_of)(weights, batch["rows"], batch["fixed"], key)
+        change, new_state = optimiser.update(gradient, state, weights)
+        sound = jnp.isfinite(optax.global_norm(gradient))
+        new = optax.apply_updates(weights, change)
+        new_average = optax.incremental_update(new, average, 1.0 - config.averaging)
+
+        def keep(a: Any, b: Any) -> Any:
+            return jax.tree.map(lambda x, y: jnp.where(sound, x, y), a, b)
+
+        return keep(new, weights), keep(new_average, average), keep(new_state, state), loss
+
+    return update
+
+
+def validation_scores(model: Emulator, validation: Sequence[xr.Dataset]) -> dict[str, float]:
+    """Free rollout over the withheld columns: RMSE of each prognostic variable over its spread.
+
+    The spread is the truth's over time, about each column's mean; `score` is the mean over the
+    variables. A rollout that is not finite scores infinity.
+    """
+    squares = {name: [0.0, 0.0] for name in PROGNOSTIC}
+    for truth in validation:
+        run = simulate(model, truth)
+        snow = truth["sd"] > SNOW_PRESENT
+        for name in PROGNOSTIC:
+            where = snow if name in SNOW_INNER else xr.ones_like(snow)
+            actual = truth[name].where(where)
+            squares[name][0] += float(((run[name] - actual) ** 2).sum(dtype=np.float64))
+            squares[name][1] += float(((actual - actual.mean("time")) ** 2).sum(dtype=np.float64))
+    scores = {name: float(np.sqrt(a / max(b, 1e-30))) for name, (a, b) in squares.items()}
+    mean = float(np.mean(list(scores.values())))
+    return {"score": mean if np.isfinite(mean) else float("inf"), **scores}
+
+
+def _facts(
+    data: Sequence[str | Path],
+    config: TrainingConfig,
+    command: str,
+    scores: dict[str, float],
+    update: int,
+) -> dict[str, Any]:
+    return {
+        "trained_on": [Path(path).name for path in data],
+        "command": command,
+        "config": config.model_dump(mode="json"),
+        "update": update,
+        "validation": scores,
+    }
+
+
+def _time_left(config: TrainingConfig, first: int, done: int, spent: float) -> float:
+    """Seconds left, counting an update's cost as its steps times windows."""
+
+    def work(begin: int, end: int) -> float:
+        total, at = 0.0, 0
+        for phase in config.phases:
+            inside = max(0, min(end, at + phase.updates) - max(begin, at))
+            total += inside * (phase.length * phase.batch + 3000.0)
+            at += phase.updates
+        return total
+
+    return round(spent * work(done, config.updates) / max(work(first, done), 1.0), 1)
+
+
+def _as_tree(progress: Progress) -> dict[str, Any]:
+    leaves = jax.tree.leaves((progress.weights, progress.average, progress.optimiser))
+    return {
+        "leaves": [np.asarray(leaf) for leaf in leaves],
+        "update": np.asarray(progress.update),
+        "best": np.asarray(progress.best, np.float64),
+    }
+
+
+def _save(manager: ocp.CheckpointManager, progress: Progress) -> None:
+    manager.save(progress.update, args=ocp.args.StandardSave(_as_tree(progress)))
+    manager.wait_until_finished()
+
+
+def _restore(manager: ocp.CheckpointManager, blank: Progress) -> Progress:
+    tree = manager.restore(
+        manager.latest_step(), args=ocp.args.StandardRestore(_as_tree(blank))
+    )
+    shape = jax.tree.structure((blank.weights, blank.average, blank.optimiser))
+    weights, average, optimiser = jax.tree.unflatten(
+        shape, [jnp.asarray(leaf) for leaf in tree["leaves"]]
+    )
+    return Progress(weights, average, optimiser, int(tree["update"]), float(tree["best"]))
+
+
+def _trim_history(path: Path, update: int) -> None:
+    """Drop records after the checkpoint that a resumed run starts from."""
+    if not path.is_file():
+        return
+    lines = [line for line in path.read_text().splitlines() if json.loads(line)["update"] <= update]
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(line + "\n" for line in lines))
+    os.replace(partial, path)
