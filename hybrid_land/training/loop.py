@@ -25,7 +25,8 @@ from hybrid_land.models.store import save_model
 from hybrid_land.simulation import simulate
 from hybrid_land.training.config import Phase, TrainingConfig
 from hybrid_land.training.loss import Scales, measure_scales, rollout_loss
-from hybrid_land.training.windows import Windows, pack, validation_columns
+from hybrid_land.training.split import split
+from hybrid_land.training.windows import Windows, pack
 from hybrid_land.variables import (
     FORCING,
     PROGNOSTIC,
@@ -36,7 +37,6 @@ from hybrid_land.variables import (
 )
 
 HISTORY = "history.jsonl"
-_STEPS_A_YEAR = 1461  # 6-hourly
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -198,12 +198,9 @@ def _split(
     for path in data:
         whole = load(path)
         validate(whole, source=str(path))
-        held = validation_columns(whole, share=config.validation_share, seed=config.seed)
-        validation.append(whole.isel(column=held).load())
-        kept = whole.isel(column=~held)
-        if config.leave_out_last_year and whole.sizes["time"] > 2 * _STEPS_A_YEAR:
-            kept = kept.isel(time=slice(0, -_STEPS_A_YEAR))
+        kept, held = split(whole, config)
         training.append(kept.load())
+        validation.append(held.load())
     return training, validation
 
 

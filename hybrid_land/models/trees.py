@@ -1,0 +1,199 @@
+"""Gradient-boosted trees as a model: one XGBoost regressor a variable, inside the step interface.
+
+A baseline, not a product: it sees what the emulator sees, has no construction that keeps it
+physical (its state is clipped), does not close the water budget, and has no gradient.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xgboost as xgb
+from jaxtyping import Array, Float
+
+from hybrid_land.errors import InputError
+from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
+from hybrid_land.models.emulator import PARAMETERS
+from hybrid_land.models.inputs import dewpoint, features
+from hybrid_land.variables import (
+    DIAGNOSTIC,
+    FORCING,
+    FREEZING,
+    PROGNOSTIC,
+    SNOW_PRESENT,
+    SOIL_WATER,
+    VARIABLES,
+)
+
+DESCRIPTION = "model.json"
+TARGETS = (*PROGNOSTIC, *DIAGNOSTIC)
+_FORM = 1
+_WITHOUT_SNOW = {"rsn": 100.0, "tsn": FREEZING, "asn": 0.85}  # what ECLand holds then
+_MANY_ROWS = 2000  # below, a second thread costs more than it brings
+
+
+def reference(state: State, forcing: Forcing) -> dict[str, Float[Array, " column"]]:
+    """What each target is the difference from, `[column]`; nothing for the other fluxes.
+
+    Prognostic variables: their value at the start, so that the target is the increment. Screen
+    and skin temperature: the air's; dewpoint: the air's.
+    """
+    air = forcing["met_tair"]
+    return {name: state[name] for name in PROGNOSTIC} | {
+        "skt": air,
+        "t2m": air,
+        "d2m": dewpoint(forcing["met_qair"], forcing["met_psurf"]),
+    }
+
+
+@jax.tree_util.register_static
+class TreeModel:
+    """One XGBoost regressor a variable, called from inside the compiled rollout.
+
+    Attributes:
+        time_step: length of a step, s.
+        prognostic: names in the state.
+        diagnostic: names in the diagnostics.
+        required: names that a Dataset must have to be run.
+        inputs: names of the features in order.
+    """
+
+    def __init__(
+        self,
+        boosters: Mapping[str, xgb.Booster],
+        *,
+        scales: Mapping[str, float],
+        inputs: tuple[str, ...],
+        time_step: float = 21600.0,
+    ) -> None:
+        """Bind the regressors, each of which predicts its target divided by its scale."""
+        absent = [name for name in TARGETS if name not in boosters]
+        if absent:
+            raise ValueError(f"no regressor for {', '.join(absent)}; expected one for each target")
+        self.boosters = dict(boosters)
+        self.scales = {name: float(scales[name]) for name in TARGETS}
+        self.inputs = tuple(inputs)
+        self.time_step = float(time_step)
+        self.prognostic = PROGNOSTIC
+        self.diagnostic = DIAGNOSTIC
+        given = (name for name in PARAMETERS if name != "theta_max")
+        self.required = (*PROGNOSTIC, *FORCING, *(f"clim_{name}" for name in given), "lat", "lon")
+
+    def predict(self, rows: Any) -> Float[np.ndarray, "target row"]:
+        """All targets in their units, from features `[row, input]`."""
+        x = np.ascontiguousarray(np.asarray(rows), np.float32)
+        threads = 1 if len(x) < _MANY_ROWS else 0
+        out = np.empty((len(TARGETS), len(x)), np.float32)
+        for i, name in enumerate(TARGETS):
+            booster = self.boosters[name]
+            booster.set_param({"nthread": threads})
+            out[i] = self.scales[name] * booster.inplace_predict(x)
+        return out
+
+    def step(
+        self, parameters: Parameters, state: State, forcing: Forcing
+    ) -> tuple[State, Diagnostics]:
+        """State at t + 6 h and diagnostics of the step, clipped to their bounds.
+
+        The regressors run on the host, whatever the device; there is no derivative.
+        """
+        rows = features(parameters, state, forcing, time_step=self.time_step)
+        x = jnp.stack([rows[name] for name in self.inputs], axis=-1).astype(jnp.float32)
+        shape = jax.ShapeDtypeStruct((len(TARGETS), x.shape[0]), jnp.float32)
+        y = jax.pure_callback(self.predict, shape, x, vmap_method="sequential")
+        base = reference(state, forcing)
+        values = {
+            name: base.get(name, 0.0) + y[i].astype(state["sd"].dtype)
+            for i, name in enumerate(TARGETS)
+        }
+        return self._clipped(values, parameters)
+
+    def _clipped(
+        self, values: dict[str, Float[Array, " column"]], parameters: Parameters
+    ) -> tuple[State, Diagnostics]:
+        for name in (*PROGNOSTIC, "sro"):
+            row = VARIABLES[name]
+            upper = parameters["theta_max"] if name in SOIL_WATER else row.upper
+            values[name] = jnp.clip(values[name], max(row.lower, 0.0), upper)
+        for name, empty in _WITHOUT_SNOW.items():
+            values[name] = jnp.where(values["sd"] >= SNOW_PRESENT, values[name], empty)
+        return (
+            {name: values[name] for name in PROGNOSTIC},
+            {name: values[name] for name in DIAGNOSTIC},
+        )
+
+
+def save_trees(
+    model: TreeModel, directory: str | Path, *, facts: Mapping[str, Any] | None = None
+) -> None:
+    """Write one UBJSON file a target, XGBoost's own form, and `model.json`.
+
+    Raises:
+        InputError: if the directory cannot be written.
+    """
+    target = Path(directory)
+    description = {
+        "form": _FORM,
+        "kind": "trees",
+        "inputs": list(model.inputs),
+        "scales": model.scales,
+        "time_step": model.time_step,
+        "prognostic": list(model.prognostic),
+        "diagnostic": list(model.diagnostic),
+        **(facts or {}),
+    }
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name, booster in model.boosters.items():
+            partial = target / f".{name}.partial.ubj"
+            booster.save_model(partial)
+            partial.replace(target / f"{name}.ubj")
+        partial = target / f".{DESCRIPTION}.partial"
+        partial.write_text(json.dumps(description, indent=1) + "\n")
+        partial.replace(target / DESCRIPTION)
+    except (OSError, xgb.core.XGBoostError) as error:
+        raise InputError(
+            f"{target}: the trees cannot be written ({error}); choose a directory that can"
+        ) from error
+
+
+def load_trees(directory: str | Path) -> TreeModel:
+    """Read what `save_trees` wrote.
+
+    Raises:
+        InputError: if there are no trees there, or one of their files cannot be read.
+    """
+    home = Path(directory)
+    try:
+        description = json.loads((home / DESCRIPTION).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{home}: no trees here ({error}), expected {DESCRIPTION}; train them with "
+            "benchmarks/scores.py"
+        ) from error
+    if description.get("kind") != "trees" or description.get("form") != _FORM:
+        raise InputError(
+            f"{home / DESCRIPTION}: kind {description.get('kind')!r}, expected 'trees' of form "
+            f"{_FORM}; give the directory of trained trees"
+        )
+    boosters = {}
+    for name in TARGETS:
+        booster = xgb.Booster()
+        try:
+            booster.load_model(home / f"{name}.ubj")
+        except xgb.core.XGBoostError as error:
+            raise InputError(
+                f"{home / name}.ubj: the trees cannot be read; expected XGBoost's UBJSON; restore "
+                "the file or train again"
+            ) from error
+        boosters[name] = booster
+    return TreeModel(
+        boosters,
+        scales=description["scales"],
+        inputs=tuple(description["inputs"]),
+        time_step=description["time_step"],
+    )
