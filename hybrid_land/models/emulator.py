@@ -159,8 +159,13 @@ class Emulator(nnx.Module):
     ) -> tuple[State, Diagnostics]:
         """State at t + 6 h and diagnostics of the step. See `hybrid_land.interface.Model`."""
         x = self.normalised_inputs(parameters, state, forcing)
-        z = dict(zip(HEADS, self.network(x), strict=True))
+        z = dict(zip(HEADS, _rows(self.network(x)), strict=True))
         return decode(z, parameters, state, forcing, time_step=self.time_step)
+
+
+def _rows(x: Float[Array, "row column"]) -> list[Float[Array, " column"]]:
+    """The rows of an array; by `split`, whose transpose is one concatenation."""
+    return [row[0] for row in jax.lax.split(x, (1,) * x.shape[0], axis=0)]
 
 
 def decode(
@@ -187,7 +192,9 @@ def decode(
     rain = forcing["met_rainf"] * time_step
     snowfall = forcing["met_snowf"] * time_step
     cover = snow_cover(state["sd"], state["rsn"])
-    shares = jax.nn.softmax(jnp.stack([z[f"infiltration_{k}"] for k in range(1, 6)]), axis=0)
+    shares = _rows(
+        jax.nn.softmax(jnp.stack([z[f"infiltration_{k}"] for k in range(1, 6)]), axis=0)
+    )
     proposal = water.Proposal(
         interception=sigmoid(z["interception"]),
         skin_loss=sigmoid(z["skin_loss"]),

@@ -1,0 +1,1 @@
+"""Small real ECLand runs that ship with the package."""
