@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hybrid_land.errors import InputError
+from hybrid_land.data.files import atomic_path
 from hybrid_land.variables import CLIMATE_CLASSES, VARIABLES
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito 2008); truth is near black.
@@ -82,6 +82,11 @@ def place(ds: xr.Dataset, column: int) -> str:
     return f"column {column}, {name}"
 
 
+def colour_of(run: str, position: int = 0) -> str:
+    """The colour of a run: its own where it has one, else a spare one by position."""
+    return COLOURS.get(run, SPARE_COLOURS[position % len(SPARE_COLOURS)])
+
+
 def date_axis(axes: Axes) -> None:
     """Few dates, none said twice."""
     locator = mdates.AutoDateLocator(minticks=3, maxticks=6)
@@ -95,13 +100,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
     Raises:
         InputError: if the place cannot be written.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        figure.savefig(partial, bbox_inches="tight", metadata={"Software": None})
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: the figure cannot be written ({error.strerror}); choose a directory that can"
-        ) from error
+    with atomic_path(path) as partial:
+        figure.savefig(
+            partial, format=path.suffix[1:], bbox_inches="tight", metadata={"Software": None}
+        )
     return path

@@ -81,6 +81,19 @@ def errors(values: Pair) -> dict[str, float]:
     }
 
 
+def column_errors(values: Pair) -> xr.Dataset:
+    """`rmse`, `bias` and `acc` of each column and the number of its records, `(column)`."""
+    error = values.prediction - values.truth
+    return xr.Dataset(
+        {
+            "rmse": (error**2).mean("time") ** 0.5,
+            "bias": error.mean("time"),
+            "acc": anomaly_correlations(values),
+            "records": values.truth.notnull().sum("time"),
+        }
+    )
+
+
 def has_variance(values: xr.DataArray, *, scale: xr.DataArray) -> xr.DataArray:
     """Whether each column varies in time by more than the rounding of `scale`, `(column)`."""
     return values.std("time") > _ROUNDING * abs(scale).max("time")
@@ -115,12 +128,26 @@ def anomaly_correlations(values: Pair) -> xr.DataArray:
     )
 
 
-def anomaly_correlation(values: Pair) -> dict[str, float | int]:
-    """Mean over columns of `anomaly_correlations`, and how many columns that leaves out."""
-    correlation = anomaly_correlations(values)
-    moving = has_variance(values.truth - values.climatology, scale=values.truth)
-    # A prediction that is not finite must show, not drop out of the mean.
+def anomaly_correlation(columns: xr.Dataset) -> dict[str, float | int]:
+    """Mean of `acc` over the columns of `column_errors`, and how many have none."""
+    known = columns["acc"].to_numpy()[columns["acc"].notnull().to_numpy()]
     return {
-        "acc": float(correlation.where(moving, drop=True).mean(skipna=False)),
-        "acc_columns_left_out": int((~moving).sum()),
+        "acc": float(known.mean()) if known.size else float("nan"),
+        "acc_columns_left_out": int(columns.sizes["column"] - known.size),
+    }
+
+
+def pooled(columns: xr.Dataset, members: np.ndarray) -> dict[str, float]:
+    """RMSE and bias over all records of some columns of `column_errors`, and their mean `acc`."""
+    rmse, bias, acc, records = (
+        columns[name].to_numpy()[members] for name in ("rmse", "bias", "acc", "records")
+    )
+    total = records.sum()
+    if total == 0:
+        return dict.fromkeys(("rmse", "bias", "acc"), float("nan"))
+    some, known = records > 0, np.isfinite(acc)
+    return {
+        "rmse": float(np.sqrt(np.sum(rmse[some] ** 2 * records[some]) / total)),
+        "bias": float(np.sum(bias[some] * records[some]) / total),
+        "acc": float(acc[known].mean()) if known.any() else float("nan"),
     }

@@ -10,7 +10,6 @@ a climatic weight, ILAMB by area.
 from typing import cast
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 from scores.continuous.correlation import pearsonr
@@ -115,36 +114,50 @@ def _mean(x: ArrayLike) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def _monthly(x: xr.DataArray, time: np.ndarray) -> xr.DataArray:
-    return x.assign_coords(time=pd.DatetimeIndex(time)).resample(time="1MS").mean()
+def _monthly(x: xr.DataArray, time: np.ndarray) -> np.ndarray:
+    """Means over each calendar month of the record, `[month, column]`, NaN for an empty one."""
+    values = x.to_numpy()
+    months = time.astype("datetime64[M]")
+    starts = np.flatnonzero(np.diff(months.astype(int), prepend=-1))
+    total = np.add.reduceat(np.nan_to_num(values), starts, axis=0)
+    number = np.add.reduceat(np.isfinite(values).astype(float), starts, axis=0)
+    return np.where(number > 0, total / np.maximum(number, 1.0), np.nan)
+
+
+def _cycle(monthly: np.ndarray, month: np.ndarray) -> np.ndarray:
+    """Mean of each month of the year over the years, `[12, column]`, NaN where there is none."""
+    here = month[None, :] == np.arange(12)[:, None]
+    number = here.astype(float) @ np.isfinite(monthly).astype(float)
+    total = here.astype(float) @ np.nan_to_num(monthly)
+    return np.where(number > 0, total / np.maximum(number, 1.0), np.nan)
 
 
 def _cycle_scores(values: Pair, time: np.ndarray) -> dict[str, float]:
     """Timing of the annual cycle and size of the variability between years."""
-    missing = {"ilamb_seasonal_cycle": float("nan"), "ilamb_interannual": float("nan")}
+    scores = {"ilamb_seasonal_cycle": float("nan"), "ilamb_interannual": float("nan")}
+    month = np.unique(time.astype("datetime64[M]")).astype(int) % 12
+    if len(month) < 12:
+        return scores
+    varies = _varies(values).to_numpy()
     observed, predicted = _monthly(values.truth, time), _monthly(values.prediction, time)
-    if observed.sizes["time"] < 12:
-        return missing
-    varies = _varies(values)
-    cycle = observed.groupby("time.month").mean()
-    cycle_predicted = predicted.groupby("time.month").mean()
-    whole = varies & cycle.notnull().all("month") & cycle_predicted.notnull().all("month")
-    if bool(whole.any()):
-        first, second = (
-            x.isel(column=np.flatnonzero(whole)).argmax("month") for x in (cycle, cycle_predicted)
-        )
-        angle = 2.0 * np.pi * (second - first) * _MONTH_LENGTH / _DAYS_A_YEAR
-        missing["ilamb_seasonal_cycle"] = _mean((1.0 + np.cos(angle)) / 2.0)
-    if observed.sizes["time"] >= 24:
-        size = _rms(observed.groupby("time.month") - cycle)
-        size_predicted = _rms(predicted.groupby("time.month") - cycle_predicted)
-        varying = size.where(varies & (size > 0.0))
-        missing["ilamb_interannual"] = _mean(np.exp(-abs(size_predicted - varying) / varying))
-    return missing
+    cycle, cycle_predicted = _cycle(observed, month), _cycle(predicted, month)
+    whole = varies & np.isfinite(cycle).all(axis=0) & np.isfinite(cycle_predicted).all(axis=0)
+    shift = cycle_predicted[:, whole].argmax(axis=0) - cycle[:, whole].argmax(axis=0)
+    angle = 2.0 * np.pi * shift * _MONTH_LENGTH / _DAYS_A_YEAR
+    scores["ilamb_seasonal_cycle"] = _mean((1.0 + np.cos(angle)) / 2.0)
+    if len(month) >= 24:
+        size = _rms(observed - cycle[month])
+        size_predicted = _rms(predicted - cycle_predicted[month])
+        some = varies & (size > 0.0)
+        error = abs(size_predicted[some] - size[some]) / size[some]
+        scores["ilamb_interannual"] = _mean(np.exp(-error))
+    return scores
 
 
-def _rms(x: xr.DataArray) -> xr.DataArray:
-    return (x**2).mean("time") ** 0.5
+def _rms(x: np.ndarray) -> np.ndarray:
+    """Root mean square over what is known of each column; 0 for one with nothing known."""
+    known = np.isfinite(x)
+    return np.sqrt(np.nan_to_num(x * x).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
 
 
 def _spatial_score(values: Pair) -> float:

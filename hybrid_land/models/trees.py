@@ -15,6 +15,7 @@ import numpy as np
 import xgboost as xgb
 from jaxtyping import Array, Float
 
+from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models.emulator import PARAMETERS
@@ -146,19 +147,12 @@ def save_trees(
         "diagnostic": list(model.diagnostic),
         **(facts or {}),
     }
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for name, booster in model.boosters.items():
-            partial = target / f".{name}.partial.ubj"
-            booster.save_model(partial)
-            partial.replace(target / f"{name}.ubj")
-        partial = target / f".{DESCRIPTION}.partial"
-        partial.write_text(json.dumps(description, indent=1) + "\n")
-        partial.replace(target / DESCRIPTION)
-    except (OSError, xgb.core.XGBoostError) as error:
-        raise InputError(
-            f"{target}: the trees cannot be written ({error}); choose a directory that can"
-        ) from error
+    make_folder(target)
+    for name, booster in model.boosters.items():
+        with atomic_path(target / f"{name}.ubj") as path:
+            path.write_bytes(booster.save_raw("ubj"))
+    with atomic_path(target / DESCRIPTION) as path:
+        path.write_text(json.dumps(description, indent=1) + "\n")
 
 
 def load_trees(directory: str | Path) -> TreeModel:
