@@ -1,68 +1,24 @@
 """Figures of the demonstration: assimilation, calibration and the answer to field capacity."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import matplotlib as mpl
-import matplotlib.dates as mdates
 import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hybrid_land.variables import CLIMATE_CLASSES, LAYER_THICKNESS, VARIABLES
+from hybrid_land.figures import MODEL, TRUTH, date_axis, place
+from hybrid_land.variables import LAYER_THICKNESS, VARIABLES
 
-# Colours that stay apart for colour-blind readers (Okabe and Ito 2008).
-TRUTH, MODEL, FIRST_GUESS, OBSERVED, PALE = "#1d2430", "#0072b2", "#d55e00", "#009e73", "#c9d1d9"
+FIRST_GUESS, OBSERVED, PALE = "#d55e00", "#009e73", "#c9d1d9"
 LAYER_COLOURS = ("#56b4e9", "#0072b2", "#009e73", "#cc79a7")
 ROOT_ZONE = ("swvl1", "swvl2", "swvl3")  # the first metre
 
 
-@contextmanager
-def paper_style() -> Iterator[None]:
-    """Sizes and lines as a journal prints them, inside the block only."""
-    with mpl.rc_context(
-        {
-            "font.family": "sans-serif",
-            "font.size": 9,
-            "axes.titlesize": 9.5,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.linewidth": 0.7,
-            "axes.grid": True,
-            "grid.color": "#e6e9ed",
-            "grid.linewidth": 0.6,
-            "axes.axisbelow": True,
-            "legend.frameon": False,
-            "lines.linewidth": 1.4,
-            "savefig.dpi": 180,
-            "savefig.facecolor": "white",
-        }
-    ):
-        yield
-
-
 def root_zone(ds: xr.Dataset) -> xr.DataArray:
     """Soil moisture of the first metre: the mean of layers 1 to 3 weighted by thickness, m3 m-3."""
-    weights = LAYER_THICKNESS[: len(ROOT_ZONE)]
-    total = sum(w * ds[name] for w, name in zip(weights, ROOT_ZONE, strict=True))
-    return total / sum(weights)
-
-
-def place(ds: xr.Dataset, column: int) -> str:
-    """What to call a column in a figure: its number and its climate class, where known."""
-    if "climate_index" not in ds:
-        return f"column {column}"
-    name = CLIMATE_CLASSES[int(ds.climate_index[column])].replace("_", " ")
-    return f"column {column}, {name}"
-
-
-def _date_axis(axes: Axes) -> None:
-    locator = mdates.AutoDateLocator(minticks=3, maxticks=5)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+    layers = xr.concat([ds[name] for name in ROOT_ZONE], dim="layer")
+    thickness = xr.DataArray(list(LAYER_THICKNESS[: len(ROOT_ZONE)]), dims="layer")
+    return layers.weighted(thickness).mean("layer")
 
 
 def assimilation_figure(
@@ -112,7 +68,7 @@ def assimilation_figure(
             axes.axvspan(end, truth.time.to_numpy()[-1], color="#f1f3f6", zorder=0)
             axes.margins(x=0)
         grid[0, j].set_title(place(truth, column))
-        _date_axis(grid[1, j])
+        date_axis(grid[1, j])
     grid[0, 0].set_ylabel("surface, 0-7 cm\nsoil moisture (m³ m⁻³)")
     grid[1, 0].set_ylabel("root zone, 0-1 m\nsoil moisture (m³ m⁻³)")
     grid[1, -1].text(
@@ -133,9 +89,9 @@ def improvement_figure(
 ) -> Figure:
     """Root-zone error of each column before and after the assimilation, largest first."""
     before, after = np.asarray(first_guess), np.asarray(analysis)
-    order = np.argsort(before)
-    rows = np.arange(order.size)
-    figure = Figure(figsize=(7.0, 1.0 + 0.24 * order.size), layout="constrained")
+    order = [int(i) for i in np.argsort(before)]
+    rows = np.arange(len(order))
+    figure = Figure(figsize=(7.0, 1.0 + 0.24 * len(order)), layout="constrained")
     axes = figure.subplots()
     axes.hlines(rows, before[order], after[order], color=PALE, lw=2.2, zorder=1)
     axes.plot(before[order], rows, "o", color=FIRST_GUESS, ms=5, label="first guess")
@@ -166,13 +122,13 @@ def calibration_figure(
         interval: probability of the long bar; the thick one holds half.
     """
     tail = (1.0 - interval) / 2
-    order = np.argsort(truth)
-    rows = np.arange(order.size)
+    order = [int(i) for i in np.argsort(truth)]
+    rows = np.arange(len(order))
     wide = np.quantile(draws, [tail, 1 - tail], axis=0)[:, order]
     half = np.quantile(draws, [0.25, 0.75], axis=0)[:, order]
     before = np.quantile(prior, [tail, 1 - tail], axis=0)[:, order]
     percent = f"{100 * interval:.0f}%"
-    figure = Figure(figsize=(7.0, 1.2 + 0.3 * order.size), layout="constrained")
+    figure = Figure(figsize=(7.0, 1.2 + 0.3 * len(order)), layout="constrained")
     axes = figure.subplots()
     axes.hlines(rows, *before, color=PALE, lw=9, label=f"prior, {percent}")
     axes.hlines(rows, *wide, color=MODEL, lw=1.6, label=f"posterior, {percent}")

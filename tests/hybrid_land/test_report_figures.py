@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hybrid_land.figures import paper_style
 from hybrid_land.report.figures import (
     assimilation_figure,
     calibration_figure,
     improvement_figure,
-    paper_style,
     response_figure,
     root_zone,
     slopes,

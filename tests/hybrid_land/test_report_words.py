@@ -32,6 +32,14 @@ def test_a_lost_baseline_is_named_and_graded() -> None:
     assert (good[-1].verdict, bad[-1].verdict) == ("good", "poor")
 
 
+def test_a_run_that_blew_up_beats_nothing() -> None:
+    broken = scores(0.02, 1e-4)
+    broken["variables"]["swvl3"] = broken["variables"]["swvl3"] | {"rmse": None, "acc": None}
+    findings = skill_findings(broken, ("swvl1", "swvl3"))
+    assert "loses on swvl3" in findings[0].sentence
+    assert any("swvl3 is not finite" in finding.sentence for finding in findings)
+
+
 def test_an_analysis_worse_than_the_first_guess_is_poor() -> None:
     metrics = {
         "root_zone_rmse": {"first_guess": 0.04, "analysis": 0.05},
