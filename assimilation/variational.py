@@ -102,7 +102,10 @@ class Problem:
 
     def departures(self, v: Float[Array, " control"]) -> Float[Array, " observation"]:
         """(y - H(M(x0(v)))) / sigma, zero where nothing was observed."""
-        series = self.series(v)
+        return self.departures_of(self.series(v))
+
+    def departures_of(self, series: Series) -> Float[Array, " observation"]:
+        """The departures of a trajectory that is at hand."""
         seen = self.observations
         return jnp.concatenate(
             [
@@ -126,7 +129,7 @@ class Analysis:
     """The result of one window; leaves have a leading axis `column`.
 
     Attributes:
-        v: whitened control variable at the minimum, zero for a column that kept its background.
+        v: whitened control variable at the minimum.
         series: analysed trajectory, leaves `[column, record]`.
         error: standard deviation of the analysis error, by observable or variable, same shape.
         state: state after the window's last step, leaves `[column]`.
@@ -138,7 +141,8 @@ class Analysis:
         gradient_norm: of J at the minimum.
         signal: degrees of freedom for signal, tr(I - A B^-1).
         iterations: of the minimiser.
-        converged: whether the minimiser ended at a minimum; else the background was kept.
+        converged: whether the cost is finite and no higher than the background's; where it is
+            not, the column must keep its background.
     """
 
     v: Float[Array, "column control"]
@@ -204,47 +208,43 @@ def make_window_analysis(
         found = optimistix.minimise(
             lambda v, _: problem.cost(v), solver, zero, max_steps=max_iterations, throw=False
         )
-        start, end = problem.cost(zero), problem.cost(found.value)
-        # The step limit alone is no failure: a lower cost than the background's is an analysis.
-        sound = jnp.isfinite(end) & jnp.all(jnp.isfinite(found.value)) & (end <= start)
-        v = jnp.where(sound, found.value, zero)
-
-        def outputs(v: Array) -> tuple[Array, Array, dict[str, Array]]:
-            at_start = problem.start(v)
-            values = jnp.stack(
-                [(at_start[1] | at_start[0])[name][0] for name in names]
-            )
-            series = problem.series(v)
+        def outcome(v: Array) -> tuple[Any, Any]:
+            """What is differentiated at the minimum, and all that is reported of it."""
+            parameters_at, state_at = problem.start(v)
+            states, diagnostics = rollout(model, parameters_at, state_at, problem.forcing)
+            series = on_records(state_at, states, diagnostics)
+            values = jnp.stack([(state_at | parameters_at)[name][0] for name in names])
             wanted = {name: OPERATORS[name](series)[:, 0] for name in error_of}
-            seen = problem.observations
-            departures = jnp.concatenate(
-                [(seen.mask[k] * OPERATORS[k](series) / seen.errors[k]).ravel() for k in seen.values]
-            )
-            return departures, values, wanted
+            differentiated = (problem.departures_of(series), values, wanted)
+            last = {name: after[-1, 0] for name, after in states.items()}
+            return differentiated, (differentiated, series, last)
 
-        sensitivity, of_control, of_series = jax.jacfwd(outputs)(v)
-        hessian = jnp.eye(len(names)) + sensitivity.T @ sensitivity
-        covariance = jnp.linalg.inv(hessian)
+        # The step limit alone is no failure: a lower cost than the background's is an analysis.
+        start = problem.cost(zero)
+        sane = jnp.where(jnp.isfinite(found.value), found.value, 0.0)
+        slopes, (at_minimum, series, last) = jax.jacfwd(outcome, has_aux=True)(sane)
+        departures, values, _ = at_minimum
+        background_cost, observation_cost = 0.5 * jnp.vdot(sane, sane), 0.5 * departures @ departures
+        end = background_cost + observation_cost
+        sound = jnp.isfinite(end) & jnp.all(jnp.isfinite(found.value)) & (end <= start)
+        sensitivity, of_control, of_series = slopes
+        covariance = jnp.linalg.inv(jnp.eye(len(names)) + sensitivity.T @ sensitivity)
 
         def deviation(slope: Array) -> Array:
-            return jnp.sqrt(jnp.maximum(jnp.einsum("...i,ij,...j->...", slope, covariance, slope), 0))
+            variance = jnp.einsum("...i,ij,...j->...", slope, covariance, slope)
+            return jnp.sqrt(jnp.maximum(variance, 0.0))
 
-        parameters_at, state_at = problem.start(v)
-        states, diagnostics = rollout(model, parameters_at, state_at, problem.forcing)
-        series = on_records(state_at, states, diagnostics)
-        gradient = jax.grad(problem.cost)(v)
-        background_cost, observation_cost = problem.terms(v)
         return {
-            "v": v,
+            "v": sane,
             "series": {name: values[:, 0] for name, values in series.items()},
             "error": {name: deviation(slope) for name, slope in of_series.items()},
-            "state": {name: values[-1, 0] for name, values in states.items()},
-            "control": jnp.stack([(state_at | parameters_at)[name][0] for name in names]),
+            "state": last,
+            "control": values,
             "control_error": deviation(of_control),
             "cost_background": background_cost,
             "cost_observation": observation_cost,
             "cost_start": start,
-            "gradient_norm": jnp.linalg.norm(gradient),
+            "gradient_norm": jnp.linalg.norm(sane + departures @ sensitivity),
             "signal": len(names) - jnp.trace(covariance),
             "iterations": found.stats["num_steps"],
             "converged": sound,
