@@ -81,8 +81,10 @@ def climatological_root(
         InputError: if the covariance is not positive definite (a constant series).
     """
     anomalies = np.stack(
-        [(data[n] - data[n].mean("time")).transpose("time", "column").to_numpy().ravel()
-         for n in names]
+        [
+            (data[n] - data[n].mean("time")).transpose("time", "column").to_numpy().ravel()
+            for n in names
+        ]
     )
     covariance = scale**2 * np.cov(anomalies.astype(np.float64))
     try:

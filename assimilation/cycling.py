@@ -94,7 +94,7 @@ def assimilate(
             )
     length = round(window_days * 86400.0 / time_step_of(data))
     records = data.sizes["time"]
-    if not 1 <= length:
+    if not length >= 1:
         raise InputError(
             f"window of {window_days:g} days is shorter than the model's step; expected at least "
             f"{model.time_step / 86400.0:g}"
@@ -149,7 +149,9 @@ def assimilate(
             units = VARIABLES[f"clim_{name}"].units
             analysis[name] = ("column", np.asarray(parameters[name]), {"units": units})
             analysis[f"{name}_background"] = (
-                "column", np.asarray(first_parameters[name]), {"units": units}
+                "column",
+                np.asarray(first_parameters[name]),
+                {"units": units},
             )
             analysis[f"{name}_analysis_error"] = ("column", parameter_error[:, k], {"units": units})
     for name in notes[0]:
@@ -214,8 +216,13 @@ def _where(kept: np.ndarray, analysed: Series, before: Series) -> Series:
 
 def _notes(result: Any) -> dict[str, np.ndarray]:
     names = (
-        "cost_start", "cost_background", "cost_observation", "gradient_norm", "signal",
-        "iterations", "converged",
+        "cost_start",
+        "cost_background",
+        "cost_observation",
+        "gradient_norm",
+        "signal",
+        "iterations",
+        "converged",
     )
     return {name: np.asarray(getattr(result, name)) for name in names}
 
@@ -232,7 +239,9 @@ def _dataset(
             series = np.concatenate([piece[suffix][name] for piece in collected])
             attributes = {"units": UNITS[name], "long_name": _long_name(name, suffix)}
             analysis[f"{name}{suffix}"] = (
-                ("time", "column"), series.astype(np.float32), attributes
+                ("time", "column"),
+                series.astype(np.float32),
+                attributes,
             )
     for name, series in open_loop.items():
         attributes = {"units": UNITS[name], "long_name": _long_name(name, "_open_loop")}
@@ -243,6 +252,10 @@ def _dataset(
 
 def _long_name(name: str, suffix: str) -> str:
     base = VARIABLES[name].long_name if name in VARIABLES else "root-zone soil moisture (0 to 1 m)"
-    what = {"": "analysis", "_background": "background", "_open_loop": "open loop",
-            "_analysis_error": "standard deviation of the analysis error"}
+    what = {
+        "": "analysis",
+        "_background": "background",
+        "_open_loop": "open loop",
+        "_analysis_error": "standard deviation of the analysis error",
+    }
     return f"{base}, {what[suffix]}"

@@ -83,8 +83,10 @@ def read_observations(
         _check_unit(observed[key], key, label)
         raw, spread = _pair(observed, key, label)
         seen = np.isfinite(raw)
-        where = (np.broadcast_to(records[:, None], raw.shape)[seen],
-                 np.broadcast_to(columns[None, :], raw.shape)[seen])
+        where = (
+            np.broadcast_to(records[:, None], raw.shape)[seen],
+            np.broadcast_to(columns[None, :], raw.shape)[seen],
+        )
         number, total = np.zeros(shape), np.zeros(shape)
         np.add.at(number, where, 1.0)
         np.add.at(total, where, raw[seen])
@@ -106,9 +108,7 @@ def _records(observed: xr.Dataset, data: xr.Dataset, label: str) -> np.ndarray:
     """Index of the record that holds each observation time, `[observation time]`."""
     for dim in ("time", "column"):
         if dim not in observed.dims:
-            raise InputError(
-                f"{label}: no dimension {dim!r}, expected dims (time, column); add it"
-            )
+            raise InputError(f"{label}: no dimension {dim!r}, expected dims (time, column); add it")
     start = data["time"].to_numpy()
     step = start[1] - start[0] if len(start) > 1 else np.timedelta64(6, "h")
     time = observed["time"].to_numpy()
@@ -203,8 +203,11 @@ def make_observations(
     result = xr.Dataset(coords={"time": truth["time"][chosen]})
     if "column" in truth.coords:
         result = result.assign_coords(column=truth["column"])
-    series = {str(k): truth[k].transpose("time", "column").to_numpy() for k in truth.data_vars
-              if set(truth[k].dims) == {"time", "column"}}
+    series = {
+        str(k): truth[k].transpose("time", "column").to_numpy()
+        for k in truth.data_vars
+        if set(truth[k].dims) == {"time", "column"}
+    }
     for key, error in errors.items():
         exact = np.asarray(OPERATORS[key](series))[chosen]
         noisy = exact + error * generator.standard_normal(exact.shape)

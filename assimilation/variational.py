@@ -43,7 +43,8 @@ def to_free(bounded: Array, lower: Array, upper: Array) -> Array:
 
 def bounds(name: str, parameters: Parameters) -> tuple[Any, Any]:
     """Where a control variable must lie: soil water within the layer, field capacity between
-    wilting point and the most that a layer holds; nothing for others."""
+    wilting point and the most that a layer holds; nothing for others.
+    """
     if name in SOIL_WATER:
         return jnp.zeros_like(parameters["theta_max"]), parameters["theta_max"]
     if name == "theta_cap":
@@ -208,6 +209,7 @@ def make_window_analysis(
         found = optimistix.minimise(
             lambda v, _: problem.cost(v), solver, zero, max_steps=max_iterations, throw=False
         )
+
         def outcome(v: Array) -> tuple[Any, Any]:
             """What is differentiated at the minimum, and all that is reported of it."""
             parameters_at, state_at = problem.start(v)
@@ -224,7 +226,10 @@ def make_window_analysis(
         sane = jnp.where(jnp.isfinite(found.value), found.value, 0.0)
         slopes, (at_minimum, series, last) = jax.jacfwd(outcome, has_aux=True)(sane)
         departures, values, _ = at_minimum
-        background_cost, observation_cost = 0.5 * jnp.vdot(sane, sane), 0.5 * departures @ departures
+        background_cost, observation_cost = (
+            0.5 * jnp.vdot(sane, sane),
+            0.5 * departures @ departures,
+        )
         end = background_cost + observation_cost
         sound = jnp.isfinite(end) & jnp.all(jnp.isfinite(found.value)) & (end <= start)
         sensitivity, of_control, of_series = slopes

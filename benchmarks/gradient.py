@@ -66,7 +66,7 @@ def measure(model_name: str, *, steps: int, directions: int = 6) -> dict[str, An
         state = as_float64(state_from(data, variables=model.prognostic))
         forcing = as_float64(forcing_from(data))
         short = jax.tree.map(lambda series: series[:steps], forcing)
-        weights = {name: 100.0 for name in SOIL_WATER} | {name: 1.0 for name in SOIL_TEMPERATURE}
+        weights = dict.fromkeys(SOIL_WATER, 100.0) | dict.fromkeys(SOIL_TEMPERATURE, 1.0)
 
         def outcome(parameters: Any, state: Any, forcing: Any) -> Float[Array, ""]:
             states, diagnostics = rollout(model, parameters, state, forcing)

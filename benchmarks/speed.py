@@ -65,11 +65,7 @@ def throughput(model: Any, columns: int) -> dict[str, Any]:
     network = jax.jit(in_chunks(model.network, chunk=CHUNK, axes=(1,)))
     whole = jax.jit(model.network)
     step = jax.jit(in_chunks(model.step, chunk=CHUNK, axes=(0, 0, 0)))
-    roll = jax.jit(
-        in_chunks(
-            lambda p, s, f: rollout(model, p, s, f), chunk=CHUNK, axes=(0, 0, 1)
-        )
-    )
+    roll = jax.jit(in_chunks(lambda p, s, f: rollout(model, p, s, f), chunk=CHUNK, axes=(0, 0, 1)))
     found = seconds(
         {
             "sgemm": lambda: product(square, square),
@@ -126,7 +122,10 @@ def gradient_cost(model: Any, *, columns: int, steps: int) -> dict[str, Any]:
     }
     programs = {name: f.lower(capacity, state).compile() for name, f in compiled.items()}
     found = seconds({name: (lambda p=p: p(capacity, state)) for name, p in programs.items()})
-    memory = {name: p.memory_analysis().temp_size_in_bytes for name, p in programs.items()}
+    memory = {}
+    for name, program in programs.items():
+        analysis = program.memory_analysis()
+        memory[name] = analysis.temp_size_in_bytes if analysis is not None else float("nan")
     return {
         "columns": columns,
         "steps": steps,

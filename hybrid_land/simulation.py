@@ -15,7 +15,6 @@ from hybrid_land.interface import Model, Parameters
 from hybrid_land.rollout import rollout
 from hybrid_land.variables import VARIABLES
 
-
 _rollout = jax.jit(rollout)
 
 

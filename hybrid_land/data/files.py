@@ -38,7 +38,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         yield partial
-        os.replace(partial, target)
+        partial.replace(target)
     except OSError as error:
         raise InputError(
             f"{target}: cannot be written ({error.strerror or error}); choose another path"

@@ -39,7 +39,7 @@ def validate(
 ) -> None:
     """Raise unless the data are sound: present, in the right units, finite, within bounds.
 
-    The state is checked at every time and may be missing (NaN) after the first record; forcing
+    The state is checked at each time and may be missing (NaN) after the first record; forcing
     and parameters may not. Large data are read in pieces of time.
 
     Args:
@@ -146,13 +146,31 @@ def _check_values(
     strict = row.role in ("forcing", "parameter", "coordinate") and not row.optional
     first_state = row.role == "prognostic" and offset == 0 and required
     if strict and missing.any():
-        _raise(part, missing, row, source, data, offset, "is missing (NaN or infinite)",
-               "a value", "fill the gap or leave the columns out")
+        _raise(
+            part,
+            missing,
+            row,
+            source,
+            data,
+            offset,
+            "is missing (NaN or infinite)",
+            "a value",
+            "fill the gap or leave the columns out",
+        )
     if first_state and "time" in part.dims and missing[0].any():
         where = np.zeros_like(missing)
         where[0] = missing[0]
-        _raise(part, where, row, source, data, offset, "is missing in the first state",
-               "a value", "start at a time with a whole state")
+        _raise(
+            part,
+            where,
+            row,
+            source,
+            data,
+            offset,
+            "is missing in the first state",
+            "a value",
+            "start at a time with a whole state",
+        )
     slack = _ROUNDING * max(abs(row.lower), abs(row.upper), 1.0)
     if not np.isfinite(slack):
         slack = _ROUNDING
@@ -162,8 +180,17 @@ def _check_values(
         finite = values[np.isfinite(values)]
         found = f"is {values[bad][0]:g}"
         hint = _hint(row, finite)
-        _raise(part, bad, row, source, data, offset, found,
-               f"{row.lower:g} to {row.upper:g} {row.units}", hint)
+        _raise(
+            part,
+            bad,
+            row,
+            source,
+            data,
+            offset,
+            found,
+            f"{row.lower:g} to {row.upper:g} {row.units}",
+            hint,
+        )
 
 
 def _hint(row: Variable, finite: np.ndarray) -> str:
@@ -197,9 +224,17 @@ def _check_together(data: xr.Dataset, source: str) -> None:
                 bad = ordered.to_numpy() > full.to_numpy() + _ROUNDING
                 if bad.any():
                     found = f"is {ordered.to_numpy()[bad][0]:g}"
-                    _raise(ordered, bad, VARIABLES[name], source, data, offset, found,
-                           f"at most what the layer can hold ({limit})",
-                           "lower it or correct the soil's parameters")
+                    _raise(
+                        ordered,
+                        bad,
+                        VARIABLES[name],
+                        source,
+                        data,
+                        offset,
+                        found,
+                        f"at most what the layer can hold ({limit})",
+                        "lower it or correct the soil's parameters",
+                    )
     if "clim_theta_cap" in data and "clim_theta_pwp" in data:
         bad = data.clim_theta_cap.to_numpy() <= data.clim_theta_pwp.to_numpy()
         if bad.any():
@@ -244,5 +279,3 @@ def _raise(
 
 def _when(time: np.datetime64) -> str:
     return str(time.astype("datetime64[m]"))
-
-

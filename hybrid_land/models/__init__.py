@@ -1,0 +1,1 @@
+"""Models with the `step` interface, and models on disk."""

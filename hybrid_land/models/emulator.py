@@ -1,6 +1,7 @@
 """The emulator: an MLP inside a step that keeps soil water, snow and the water budget physical."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -85,12 +86,12 @@ class Layer(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((outputs, 1)))
 
     def __call__(self, x: Float[Array, "in column"]) -> Float[Array, "out column"]:
-        """kernel x + bias."""
+        """Kernel x + bias."""
         return self.kernel[...] @ x + self.bias[...]
 
 
 def activation(x: Array) -> Array:
-    """x (1 + x / sqrt(x^2 + 4)) / 2: smooth, close to SiLU, and without an exponential."""
+    """X (1 + x / sqrt(x^2 + 4)) / 2: smooth, close to SiLU, and without an exponential."""
     return 0.5 * x * (1.0 + x * jax.lax.rsqrt(x * x + 4.0))
 
 
@@ -123,18 +124,21 @@ class Emulator(nnx.Module):
     ) -> None:
         """Untrained network over the named inputs with their mean and spread `[input]`."""
         self.time_step = float(time_step)
-        self.prognostic = PROGNOSTIC
-        self.diagnostic = _DIAGNOSTIC
-        self.required = (*PROGNOSTIC, *FORCING, *(f"clim_{name}" for name in PARAMETERS
-                                                  if name != "theta_max"), "lat", "lon")
+        self.prognostic: tuple[str, ...] = PROGNOSTIC
+        self.diagnostic: tuple[str, ...] = _DIAGNOSTIC
+        self.required = (
+            *PROGNOSTIC,
+            *FORCING,
+            *(f"clim_{name}" for name in PARAMETERS if name != "theta_max"),
+            "lat",
+            "lon",
+        )
         self.inputs = tuple(inputs)
         self.hidden = tuple(int(width) for width in hidden)
         self.mean = Normalisation(jnp.asarray(mean, jnp.float32)[:, None])
         self.spread = Normalisation(jnp.asarray(spread, jnp.float32)[:, None])
         widths = (len(self.inputs), *self.hidden)
-        self.layers = nnx.List(
-            [Layer(a, b, scale=1.4, rngs=rngs) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        self.layers = nnx.List([Layer(a, b, scale=1.4, rngs=rngs) for a, b in pairwise(widths)])
         self.head = Layer(widths[-1], len(HEADS), scale=0.1, rngs=rngs)
         self.head.bias[...] = jnp.asarray(list(_HEADS.values()))[:, None]
 
@@ -192,9 +196,7 @@ def decode(
     rain = forcing["met_rainf"] * time_step
     snowfall = forcing["met_snowf"] * time_step
     cover = snow_cover(state["sd"], state["rsn"])
-    shares = _rows(
-        jax.nn.softmax(jnp.stack([z[f"infiltration_{k}"] for k in range(1, 6)]), axis=0)
-    )
+    shares = _rows(jax.nn.softmax(jnp.stack([z[f"infiltration_{k}"] for k in range(1, 6)]), axis=0))
     proposal = water.Proposal(
         interception=sigmoid(z["interception"]),
         skin_loss=sigmoid(z["skin_loss"]),
@@ -297,7 +299,10 @@ def create(
     mean = np.where(binary, 0.0, mean)
     spread = np.where(binary, 1.0, np.maximum(spread, 1e-3 * np.maximum(np.abs(mean), 1e-3)))
     return Emulator(
-        inputs=inputs, mean=mean, spread=spread, hidden=hidden, time_step=time_step,
+        inputs=inputs,
+        mean=mean,
+        spread=spread,
+        hidden=hidden,
+        time_step=time_step,
         rngs=nnx.Rngs(params=key),
     )
-

@@ -126,7 +126,7 @@ def features(
     roots = jnp.asarray(_ROOTS, state["sd"].dtype)
     for cover, kind in (("high", "tvh"), ("low", "tvl")):
         share = roots[jnp.clip(parameters[kind].astype(int), 0, 20)]
-        water = sum(share[:, k] * available[k] for k in range(4))
+        water = jnp.asarray(sum(share[:, k] * available[k] for k in range(4)))
         out[f"stress_{cover}"] = _stress(water)
         out[f"root_top_{cover}"] = share[:, 0]
         out[f"root_deep_{cover}"] = share[:, 3]
@@ -139,9 +139,7 @@ def features(
         out[f"cover_{cover}"] = cover_fraction
         out[f"leaf_{cover}"] = leaf
         out[f"log_resistance_{cover}"] = jnp.log(jnp.maximum(resistance, 1.0))
-        out[f"log_roughness_{cover}"] = jnp.log(
-            jnp.maximum(parameters[f"veg_z0m{cover[0]}"], 1e-4)
-        )
+        out[f"log_roughness_{cover}"] = jnp.log(jnp.maximum(parameters[f"veg_z0m{cover[0]}"], 1e-4))
     out["stress_bare"] = _stress(available[0])
     capacity = skin_capacity(parameters, forcing)
     out["skin_filled"] = state["src"] / capacity

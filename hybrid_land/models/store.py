@@ -1,7 +1,6 @@
 """Models on disk: weights as safetensors beside a JSON description. Nothing is a pickle."""
 
 import json
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -61,8 +60,8 @@ def save_model(
         save_file(arrays, weights)
         text = target / f".{DESCRIPTION}.partial"
         text.write_text(json.dumps(description, indent=1) + "\n")
-        os.replace(weights, target / WEIGHTS)
-        os.replace(text, target / DESCRIPTION)
+        weights.replace(target / WEIGHTS)
+        text.replace(target / DESCRIPTION)
     except OSError as error:
         raise InputError(
             f"{target}: the model cannot be written ({error.strerror}); choose a directory that can"
@@ -72,9 +71,7 @@ def save_model(
 def shipped_models() -> tuple[str, ...]:
     """Names of the models that come with the package."""
     home = resources.files("hybrid_land") / "models"
-    return tuple(
-        sorted(entry.name for entry in home.iterdir() if (entry / DESCRIPTION).is_file())
-    )
+    return tuple(sorted(entry.name for entry in home.iterdir() if (entry / DESCRIPTION).is_file()))
 
 
 def model_directory(name: str | Path) -> Path:

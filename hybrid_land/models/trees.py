@@ -5,6 +5,7 @@ physical (its state is clipped), does not close the water budget, and has no gra
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class TreeModel:
         self.boosters = dict(boosters)
         self.scales = {name: float(scales[name]) for name in TARGETS}
         self.inputs = tuple(inputs)
+        self._threads = 0
         self.time_step = float(time_step)
         self.prognostic = PROGNOSTIC
         self.diagnostic = DIAGNOSTIC
@@ -87,13 +89,15 @@ class TreeModel:
     def predict(self, rows: Any) -> Float[np.ndarray, "target row"]:
         """All targets in their units, from features `[row, input]`."""
         x = np.ascontiguousarray(np.asarray(rows), np.float32)
-        threads = 1 if len(x) < _MANY_ROWS else 0
-        out = np.empty((len(TARGETS), len(x)), np.float32)
-        for i, name in enumerate(TARGETS):
-            booster = self.boosters[name]
-            booster.set_param({"nthread": threads})
-            out[i] = self.scales[name] * booster.inplace_predict(x)
-        return out
+        threads = 1 if len(x) < _MANY_ROWS else (os.cpu_count() or 1)
+        if threads != self._threads:  # a regressor takes long to be told, so tell it once
+            for booster in self.boosters.values():
+                booster.set_param({"nthread": threads})
+            self._threads = threads
+        shared = xgb.DMatrix(x, nthread=threads)
+        return np.stack(
+            [self.scales[name] * self.boosters[name].predict(shared) for name in TARGETS]
+        ).astype(np.float32)
 
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing

@@ -40,9 +40,9 @@ class Proposal:
     sublimation: Row
     melt: Row
     runoff: Row
-    infiltration: tuple[Row, Row, Row, Row, Row]
-    uptake: tuple[Row, Row, Row, Row]
-    exchange: tuple[Row, Row, Row]
+    infiltration: tuple[Row, ...]
+    uptake: tuple[Row, ...]
+    exchange: tuple[Row, ...]
     drainage: Row
 
 
@@ -50,7 +50,7 @@ class Proposal:
 class Reservoirs:
     """Water held, kg m-2: four soil layers, snow and skin; rows `[column]`."""
 
-    soil: tuple[Row, Row, Row, Row]
+    soil: tuple[Row, ...]
     snow: Row
     skin: Row
 
@@ -72,7 +72,7 @@ def balance(
     rain: Row,
     snowfall: Row,
     cover: Row,
-    soil_capacity: tuple[Row, Row, Row, Row],
+    soil_capacity: tuple[Row, ...],
     skin_capacity: Row,
 ) -> tuple[Reservoirs, Fluxes]:
     """Apply a proposal within what the reservoirs hold and can hold.
@@ -102,9 +102,7 @@ def balance(
     snow = pack - melt
 
     rain_below = (1.0 - cover) * rain
-    kept = jnp.minimum(
-        proposal.interception * rain_below, relu(skin_capacity - before.skin)
-    )
+    kept = jnp.minimum(proposal.interception * rain_below, relu(skin_capacity - before.skin))
     wet = before.skin + kept + proposal.dew
     skin_vapour = proposal.dew - wet * proposal.skin_loss
     skin = wet * (1.0 - proposal.skin_loss)

@@ -50,13 +50,13 @@ class TrainingConfig(_Strict):
         Phase(length=180, updates=1000, batch=128),
     )
     learning_rate: PositiveFloat = 3e-3
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
     gradient_norm: PositiveFloat = 1.0
-    drift_weight: float = Field(0.5, ge=0)
-    averaging: float = Field(0.998, ge=0, lt=1)
-    state_noise: float = Field(0.1, ge=0)
-    unknown_albedo: float = Field(0.15, ge=0, le=1)
-    validation_share: float = Field(0.1, gt=0, lt=1)
+    drift_weight: float = Field(default=0.5, ge=0)
+    averaging: float = Field(default=0.998, ge=0, lt=1)
+    state_noise: float = Field(default=0.1, ge=0)
+    unknown_albedo: float = Field(default=0.15, ge=0, le=1)
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
     leave_out_last_year: bool = True
     validate_every: PositiveInt = 500
     checkpoint_every: PositiveInt = 500

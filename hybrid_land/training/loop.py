@@ -1,7 +1,6 @@
-"""Training: curriculum, validation by free rollout, checkpoints, and a resume that changes nothing."""
+"""Training: curriculum, validation by free rollout, checkpoints, and an exact resume."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -182,7 +181,7 @@ def _open_run(run: Path, config: TrainingConfig, *, resume: bool) -> Path:
             run.mkdir(parents=True, exist_ok=True)
             partial = run / ".config.json.partial"
             partial.write_text(wanted)
-            os.replace(partial, note)
+            partial.replace(note)
     except OSError as error:
         raise InputError(
             f"{run}: the run directory cannot be used ({error.strerror}); choose one that can be "
@@ -355,9 +354,7 @@ def _save(manager: ocp.CheckpointManager, progress: Progress) -> None:
 
 
 def _restore(manager: ocp.CheckpointManager, blank: Progress) -> Progress:
-    tree = manager.restore(
-        manager.latest_step(), args=ocp.args.StandardRestore(_as_tree(blank))
-    )
+    tree = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(_as_tree(blank)))
     shape = jax.tree.structure((blank.weights, blank.average, blank.optimiser))
     weights, average, optimiser = jax.tree.unflatten(
         shape, [jnp.asarray(leaf) for leaf in tree["leaves"]]
@@ -372,4 +369,4 @@ def _trim_history(path: Path, update: int) -> None:
     lines = [line for line in path.read_text().splitlines() if json.loads(line)["update"] <= update]
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text("".join(line + "\n" for line in lines))
-    os.replace(partial, path)
+    partial.replace(path)

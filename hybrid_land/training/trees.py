@@ -58,7 +58,8 @@ def train_trees(
     """Fit one regressor a target to single steps of ECLand.
 
     Inputs are the emulator's; targets are differences from `trees.reference` over their spread.
-    Snow's inner variables are fitted where there is snow at the end of the step.
+    Snow's inner variables are fitted where there is snow at the end of the step (everywhere, to
+    no end, if the columns never have any).
 
     Args:
         training: columns to fit.
@@ -142,5 +143,6 @@ def _table(
         )
     snow = (after[column["sd"]] >= SNOW_PRESENT).astype(np.float32)
     every = np.ones(rows, np.float32)
+    snow = snow if snow.any() else every
     weight = {name: snow if name in SNOW_INNER else every for name in TARGETS}
     return inputs, np.concatenate(x), np.concatenate(y, axis=1), weight

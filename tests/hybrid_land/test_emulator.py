@@ -91,7 +91,9 @@ def test_solar_features_know_local_time_not_utc():
     """The same sun: 6 hours later in UTC and a quarter turn to the west."""
     from hybrid_land.columns import solar_features
 
-    here = solar_features(np.array(["2010-06-21T12"], "M8[ns]"), np.array([40.0]), np.array([0.0]), 0.0)
+    here = solar_features(
+        np.array(["2010-06-21T12"], "M8[ns]"), np.array([40.0]), np.array([0.0]), 0.0
+    )
     west = solar_features(
         np.array(["2010-06-21T18"], "M8[ns]"), np.array([40.0]), np.array([-90.0]), 0.0
     )
@@ -131,7 +133,7 @@ def test_field_capacity_acts_on_uptake_and_not_on_a_saturated_soil(data):
     """Above field capacity there is no stress, so a little more or less of it changes nothing
     but the heat capacity."""
     parameters = parameters_from(data)
-    state = state_from(data) | {name: parameters["theta_max"] for name in SOIL_WATER}
+    state = state_from(data) | dict.fromkeys(SOIL_WATER, parameters["theta_max"])
     forcing = {name: series[0] for name, series in forcing_from(data).items()}
     rows = [
         inputs.features(

@@ -53,7 +53,9 @@ def test_a_killed_run_resumes_to_identical_bits(training_file, finished, tmp_pat
         train([training_file], run, config=TINY, report=kill)
     train([training_file], run, config=TINY, resume=True)
     whole = finished[0]
-    assert (run / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert (run / "weights.safetensors").read_bytes() == (
+        whole / "weights.safetensors"
+    ).read_bytes()
     scores = [
         [json.loads(line)["validation"] for line in (place / "history.jsonl").open()]
         for place in (run, whole)
@@ -110,7 +112,9 @@ def test_windows_stay_within_a_column_and_depend_on_seed_and_update_alone():
     truth = data.stl4.to_numpy()
     capacity = windows.parameters.index("theta_cap")
     for k in range(50):
-        column = int(np.argmin(np.abs(data.clim_theta_cap.to_numpy() - batch["fixed"][capacity, k])))
+        column = int(
+            np.argmin(np.abs(data.clim_theta_cap.to_numpy() - batch["fixed"][capacity, k]))
+        )
         series = batch["rows"][:, row, k]
         starts = [i for i in range(22) if np.array_equal(truth[i : i + 9, column], series)]
         assert starts

@@ -51,7 +51,11 @@ def test_budget_closes_and_reservoirs_stay_in_bounds(float64, seed):
         before, proposal, **weather, soil_capacity=capacity, skin_capacity=skin
     )
     residual = (
-        weather["rain"] + weather["snowfall"] + flux.e - flux.sro - flux.ssro
+        weather["rain"]
+        + weather["snowfall"]
+        + flux.e
+        - flux.sro
+        - flux.ssro
         - (held(after) - held(before))
     )
     assert float(jnp.abs(residual).max()) < 1e-9
@@ -68,7 +72,7 @@ def test_budget_closes_and_reservoirs_stay_in_bounds(float64, seed):
 
 
 def test_dry_ground_gives_no_vapour(float64):
-    before, proposal, weather, capacity, skin = wild_case(0, count=3)
+    _, proposal, weather, capacity, skin = wild_case(0, count=3)
     empty = water.Reservoirs(soil=(jnp.zeros(3),) * 4, snow=jnp.zeros(3), skin=jnp.zeros(3))
     still = {name: jnp.zeros(3) for name in weather}
     quiet = water.Proposal(
