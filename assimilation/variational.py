@@ -42,8 +42,10 @@ def to_free(bounded: Array, lower: Array, upper: Array) -> Array:
 
 
 def bounds(name: str, parameters: Parameters) -> tuple[Any, Any]:
-    """Where a control variable must lie: soil water within the layer, field capacity between
-    wilting point and the most that a layer holds; nothing for others.
+    """Where a control variable must lie, or nothing for one without bounds.
+
+    Soil water lies within the layer, field capacity between the wilting point and what a layer
+    can hold.
     """
     if name in SOIL_WATER:
         return jnp.zeros_like(parameters["theta_max"]), parameters["theta_max"]

@@ -83,8 +83,8 @@ def _check_axes(data: xr.Dataset, source: str) -> None:
     for dim in ("time", "column"):
         if dim not in data.dims:
             raise InputError(
-                f"{source}: no dimension {dim!r}, found {', '.join(map(str, data.dims)) or 'none'}; "
-                "expected dims (time, column); convert the file with hybrid-land convert"
+                f"{source}: no dimension {dim!r}, expected dims (time, column); convert the file "
+                "with hybrid-land convert"
             )
         if data.sizes[dim] == 0:
             raise InputError(
