@@ -171,7 +171,7 @@ def load_trees(directory: str | Path) -> TreeModel:
     except (OSError, ValueError) as error:
         raise InputError(
             f"{home}: no trees here ({error}), expected {DESCRIPTION}; train them with "
-            "benchmarks/scores.py"
+            "benchmarks/skill.py"
         ) from error
     if description.get("kind") != "trees" or description.get("form") != _FORM:
         raise InputError(

@@ -1,7 +1,7 @@
 """Scores of a model and its baselines on columns and a year that no training saw.
 
-    python benchmarks/scores.py [--model default] [--trees TREES] [--out DIR]
-    python benchmarks/scores.py --train-trees --trees TREES
+    python benchmarks/skill.py [--model default] [--trees TREES] [--out DIR]
+    python benchmarks/skill.py --train-trees --trees TREES
 
 One free rollout of five years from the first state of `ecland_test.nc`: 60 columns, 7,303 steps.
 Persistence holds the first record; climatology is the test file's own, an oracle. The trees are
