@@ -17,6 +17,7 @@ from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.data.samples import load_sample
 from hybrid_land.demo.free_run import free_run
 from hybrid_land.demo.part import Part, Say
+from hybrid_land.demo.surface_to_root import surface_to_root
 from hybrid_land.models.store import describe_model, load_model
 from hybrid_land.report import report_html
 
@@ -48,12 +49,17 @@ def demo(
     """
     folder = make_folder(out)
     emulator = load_model(model)
+    unseen = load_sample("unseen").load()
     parts: dict[str, Part] = {}
     seconds: dict[str, float] = {}
     questions: dict[str, tuple[str, Callable[[Say], Part]]] = {
         "rollout": (
             "Free run on unseen columns",
-            lambda say: free_run(emulator, load_sample("unseen").load(), out=folder, say=say),
+            lambda say: free_run(emulator, unseen, out=folder, say=say),
+        ),
+        "assimilation": (
+            "4D-Var of surface soil moisture",
+            lambda say: surface_to_root(emulator, unseen, out=folder, say=say),
         ),
     }
     with Progress(

@@ -28,6 +28,7 @@ def assimilation_figure(
     analysis: xr.Dataset,
     observations: xr.Dataset,
     columns: Sequence[int],
+    error: xr.DataArray | None = None,
 ) -> Figure:
     """Surface (observed) and root zone (not observed) of some columns, window and forecast.
 
@@ -37,6 +38,7 @@ def assimilation_figure(
         analysis: the model from the analysis, same times.
         observations: `swvl1` over the window, NaN where nothing was observed.
         columns: positions of the columns to show.
+        error: standard deviation of the analysed root zone over the window; drawn twice as wide.
     """
     end = observations.time.to_numpy()[-1]
     figure = Figure(figsize=(3.1 * len(columns), 4.6), layout="constrained")
@@ -52,6 +54,11 @@ def assimilation_figure(
             grid[0, j].plot(time, run.swvl1.isel(column=column), label=label, lw=1.0, **style)
             style = {**style, "lw": 1.8}
             grid[1, j].plot(time, root_zone(run).isel(column=column), **style)
+        if error is not None:
+            middle = root_zone(analysis).isel(column=column)[: error.sizes["time"]]
+            width = 2.0 * error.isel(column=column).to_numpy()
+            low, high = middle.to_numpy() - width, middle.to_numpy() + width
+            grid[1, j].fill_between(error.time, low, high, color=MODEL, alpha=0.18, lw=0)
         seen = observations.swvl1.isel(column=column)
         grid[0, j].plot(
             *(observations.time, seen),
@@ -85,10 +92,10 @@ def assimilation_figure(
 
 
 def improvement_figure(
-    *, first_guess: Sequence[float], analysis: Sequence[float], labels: Sequence[str]
+    *, first_guess: np.ndarray, analysis: np.ndarray, labels: Sequence[str]
 ) -> Figure:
     """Root-zone error of each column before and after the assimilation, largest first."""
-    before, after = np.asarray(first_guess), np.asarray(analysis)
+    before, after = first_guess, analysis
     order = [int(i) for i in np.argsort(before)]
     rows = np.arange(len(order))
     figure = Figure(figsize=(7.0, 1.0 + 0.24 * len(order)), layout="constrained")

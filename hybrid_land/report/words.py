@@ -10,7 +10,6 @@ from typing import Any
 from hybrid_land.report.builder import Finding, Verdict
 from hybrid_land.variables import VARIABLES
 
-
 ORACLES = ("climatology",)  # baselines that have seen the truth they are scored on
 
 

@@ -50,7 +50,7 @@ def test_the_assimilation_is_drawn_with_its_columns_named() -> None:
 
 def test_columns_stand_in_the_order_of_their_error() -> None:
     figure = improvement_figure(
-        first_guess=[0.3, 0.1], analysis=[0.01, 0.02], labels=["wet", "dry"]
+        first_guess=np.array([0.3, 0.1]), analysis=np.array([0.01, 0.02]), labels=["wet", "dry"]
     )
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["dry", "wet"]
 
