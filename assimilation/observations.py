@@ -27,9 +27,10 @@ class Observations:
         mask: one where observed, else zero, same shape.
     """
 
-    values: dict[str, Float[Array, "record column"]]
-    errors: dict[str, Float[Array, "record column"]]
-    mask: dict[str, Float[Array, "record column"]]
+    # Annotated without a shape: JAX rebuilds the object with slices and tracers of any rank.
+    values: dict[str, Array]
+    errors: dict[str, Array]
+    mask: dict[str, Array]
 
     @property
     def count(self) -> Float[Array, " column"]:

@@ -192,9 +192,8 @@ def make_window_analysis(
     names = tuple(control)
     solver = optimistix.BFGS(rtol=tolerance, atol=tolerance)
 
-    def one(
-        parameters: Parameters, background: State, forcing: Any, observations: Any, root: Array
-    ) -> Any:
+    # Under `vmap` a column's leaves have lost the axis that the interface's shapes name.
+    def one(parameters: Any, background: Any, forcing: Any, observations: Any, root: Array) -> Any:
         def widen(tree: Any) -> Any:
             return jax.tree.map(lambda leaf: leaf[..., None], tree)
 

@@ -1,0 +1,48 @@
+"""A model whose answers are known: four layers that leak into each other, linear in the state."""
+
+import jax.numpy as jnp
+import numpy as np
+
+LAYERS = ("swvl1", "swvl2", "swvl3", "swvl4")
+
+
+class Buckets:
+    """Soil moisture relaxing to a resting value, each layer fed by the one above.
+
+        w1' = w1 + a (r - w1) + f / 10,   wk' = wk + a (r - wk) + c (w(k-1) - wk)
+
+    with the resting value r = theta_pwp + (theta_cap - theta_pwp) / 2. The step is linear in the
+    state and in theta_cap, so 4D-Var and calibration with Gaussian errors have exact solutions.
+    """
+
+    time_step = 21600.0
+    prognostic = LAYERS
+    diagnostic = ("slhf",)
+    required = LAYERS
+
+    def __init__(self, rate=0.02, exchange=0.1):
+        self.rate, self.exchange = rate, exchange
+
+    def step(self, parameters, state, forcing):
+        rest = 0.5 * (parameters["theta_cap"] + parameters["theta_pwp"])
+        new = {}
+        above = None
+        for name in LAYERS:
+            w = state[name]
+            flow = 0.1 * forcing["rain"] if above is None else self.exchange * (above - w)
+            new[name] = w + self.rate * (rest - w) + flow
+            above = w
+        return new, {"slhf": -100.0 * state["swvl1"]}
+
+
+def case(columns=3, steps=40, seed=0, dtype=float):
+    """Parameters, first state and forcing of a small problem far from any bound."""
+    generator = np.random.default_rng(seed)
+    parameters = {
+        "theta_cap": jnp.asarray(generator.uniform(0.3, 0.4, columns), dtype),
+        "theta_pwp": jnp.asarray(generator.uniform(0.1, 0.15, columns), dtype),
+        "theta_max": jnp.full(columns, 0.9, dtype),
+    }
+    state = {name: jnp.asarray(generator.uniform(0.3, 0.5, columns), dtype) for name in LAYERS}
+    rain = jnp.asarray(generator.exponential(0.02, (steps, columns)), dtype)
+    return parameters, state, {"rain": rain}
