@@ -75,11 +75,12 @@ def label(name: str, *, what: str = "") -> str:
 
 
 def place(ds: xr.Dataset, column: int) -> str:
-    """What to call a column in a figure: its number and its climate class, where known."""
+    """What to call a column in a figure: its label and its climate class, where known."""
+    title = f"column {ds['column'].to_numpy()[column] if 'column' in ds.coords else column}"
     if "climate_index" not in ds:
-        return f"column {column}"
+        return title
     name = CLIMATE_CLASSES[int(ds.climate_index[column])].replace("_", " ")
-    return f"column {column}, {name}"
+    return f"{title}, {name}"
 
 
 def colour_of(run: str, position: int = 0) -> str:

@@ -8,6 +8,7 @@ import xarray as xr
 from hybrid_land.data import save
 from hybrid_land.demo.part import Part, Say
 from hybrid_land.evaluation.evaluate import evaluate
+from hybrid_land.figures import pretty_units
 from hybrid_land.interface import Model
 from hybrid_land.report import Finding, Headline, Picture, Section, Table
 from hybrid_land.report.words import beats, number, skill_findings
@@ -90,7 +91,7 @@ def score_table(scores: dict[str, Any]) -> Table:
         rows.append(
             [
                 name,
-                row["units"],
+                pretty_units(row["units"]),
                 *(_cell(value) for value in errors),
                 _cell(row["bias"]),
                 "-" if row["acc"] is None else f"{row['acc']:.2f}",

@@ -23,7 +23,7 @@ _EVERY = 4  # records between observations: one a day
 _WRONG = 0.06  # m3 m-3: one standard deviation of the default background error
 _MARGIN = 0.01  # m3 m-3 that the first guess stays inside the bounds
 _SEED = 1
-_SHOWN = 4
+_SHOWN = 3
 
 
 def surface_to_root(model: Model, ecland: xr.Dataset, *, out: Path, say: Say) -> Part:
@@ -147,9 +147,9 @@ def _section(metrics: dict, out: Path) -> Section:
         question="Can sparse, noisy observations of the top 7 cm correct the first metre?",
         method=(
             f"ECLand's own surface soil moisture was observed once a day for {_WINDOW_DAYS:.0f} "
-            f"days with noise of {_NOISE:g} m3 m-3 ({metrics['observations']} observations in "
+            f"days with noise of {_NOISE:g} m³ m⁻³ ({metrics['observations']} observations in "
             f"{metrics['columns']} columns without frost). The first guess is too wet or too dry "
-            f"by {_WRONG:g} m3 m-3 in every layer. 4D-Var changes the four layers at the window's "
+            f"by {_WRONG:g} m³ m⁻³ in every layer. 4D-Var changes the four layers at the window's "
             "start so that the emulator's trajectory explains the observations, with the gradient "
             "by reverse mode through the rollout. The root zone is never observed, and the truth "
             "is ECLand: what the emulator gets wrong counts against the analysis."

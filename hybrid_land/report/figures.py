@@ -98,7 +98,7 @@ def improvement_figure(
     before, after = first_guess, analysis
     order = [int(i) for i in np.argsort(before)]
     rows = np.arange(len(order))
-    figure = Figure(figsize=(7.0, 1.0 + 0.24 * len(order)), layout="constrained")
+    figure = Figure(figsize=(9.3, 1.0 + 0.24 * len(order)), layout="constrained")
     axes = figure.subplots()
     axes.hlines(rows, before[order], after[order], color=PALE, lw=2.2, zorder=1)
     axes.plot(before[order], rows, "o", color=FIRST_GUESS, ms=5, label="first guess")
@@ -135,7 +135,7 @@ def calibration_figure(
     half = np.quantile(draws, [0.25, 0.75], axis=0)[:, order]
     before = np.quantile(prior, [tail, 1 - tail], axis=0)[:, order]
     percent = f"{100 * interval:.0f}%"
-    figure = Figure(figsize=(7.0, 1.2 + 0.3 * len(order)), layout="constrained")
+    figure = Figure(figsize=(9.3, 1.2 + 0.3 * len(order)), layout="constrained")
     axes = figure.subplots()
     axes.hlines(rows, *before, color=PALE, lw=9, label=f"prior, {percent}")
     axes.hlines(rows, *wide, color=MODEL, lw=1.6, label=f"posterior, {percent}")

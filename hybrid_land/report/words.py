@@ -7,6 +7,7 @@ guess, the prior, or ECLand's own answer. The limits stand beside each compariso
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hybrid_land.figures import pretty_units
 from hybrid_land.report.builder import Finding, Verdict
 from hybrid_land.variables import VARIABLES
 
@@ -72,12 +73,12 @@ def skill_findings(scores: Mapping[str, Any], prognostic: Sequence[str]) -> list
 
 
 def _variable_finding(name: str, row: Mapping[str, Any]) -> Finding:
-    units = VARIABLES[name].units
+    units = pretty_units(VARIABLES[name].units)
     if row["rmse"] is None:
         return Finding(f"The free run of {name} is not finite.", "poor")
     text = (
         f"{VARIABLES[name].long_name.capitalize()} ({name}) is off by {number(row['rmse'])} "
-        f"{units} RMSE, with a bias of {number(row['bias'])} {units}"
+        f"{units} RMSE, with a bias of {number(row['bias'])}"
     )
     acc = row.get("acc")
     if acc is None:
@@ -90,9 +91,9 @@ def assimilation_findings(metrics: Mapping[str, Any]) -> list[Finding]:
     """Whether the unobserved root zone moved to the truth, and whether that lasts.
 
     Args:
-        metrics: `root_zone_rmse` and `surface_rmse` with `first_guess` and `analysis`, m3 m-3;
+        metrics: `root_zone_rmse` and `surface_rmse` with `first_guess` and `analysis`, m³ m⁻³;
             `forecast_rmse` the same after the window; `columns`, `columns_improved`;
-            `covered`, the share of truths within two analysis errors.
+            `covered`, the share of times and columns within two analysis errors.
     """
     root, forecast = metrics["root_zone_rmse"], metrics["forecast_rmse"]
     ratio = root["analysis"] / root["first_guess"]
@@ -101,7 +102,7 @@ def assimilation_findings(metrics: Mapping[str, Any]) -> list[Finding]:
     return [
         Finding(
             f"In the root zone, which nobody observed, the error falls from "
-            f"{root['first_guess']:.4f} to {root['analysis']:.4f} m3 m-3 "
+            f"{root['first_guess']:.4f} to {root['analysis']:.4f} m³ m⁻³ "
             f"({100 * (1 - ratio):.0f}% less).",
             graded(ratio, good=0.7, fair=1.0),
         ),
@@ -112,12 +113,13 @@ def assimilation_findings(metrics: Mapping[str, Any]) -> list[Finding]:
         ),
         Finding(
             f"After the window, without further observations, the forecast's root zone is off by "
-            f"{forecast['analysis']:.4f} m3 m-3 instead of {forecast['first_guess']:.4f}.",
+            f"{forecast['analysis']:.4f} m³ m⁻³ instead of {forecast['first_guess']:.4f}.",
             graded(after, good=0.8, fair=1.0),
         ),
         Finding(
-            f"The truth lies within two analysis errors in {100 * metrics['covered']:.0f}% of the "
-            "column-layers at the window's start (a Gaussian error would give 95%).",
+            "ECLand's root zone lies within two analysis errors at "
+            f"{100 * metrics['covered']:.0f}% of the times and columns of the window (95% for a "
+            "Gaussian error that is stated right).",
             graded(abs(metrics["covered"] - 0.95), good=0.1, fair=0.25),
         ),
     ]
@@ -139,7 +141,7 @@ def calibration_findings(metrics: Mapping[str, Any]) -> list[Finding]:
             graded(abs(share - wanted), good=0.15, fair=0.35),
         ),
         Finding(
-            f"The posterior mean is off by {metrics['rmse']:.3f} m3 m-3; the prior alone is off by "
+            f"The posterior mean is off by {metrics['rmse']:.3f} m³ m⁻³; the prior alone is off by "
             f"{metrics['prior_rmse']:.3f}.",
             graded(metrics["rmse"] / metrics["prior_rmse"], good=0.6, fair=1.0),
         ),
@@ -167,7 +169,7 @@ def sensitivity_findings(metrics: Mapping[str, Mapping[str, float]]) -> list[Fin
     """
     findings = []
     for name, row in metrics.items():
-        units = VARIABLES[name].units
+        units = pretty_units(VARIABLES[name].units)
         findings.append(
             Finding(
                 f"Mean answer of {name} per unit of scale of theta_cap: ECLand "
