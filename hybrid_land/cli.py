@@ -1,0 +1,373 @@
+"""The command line: each command is one function of the library with files around it."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+from hybrid_land.errors import InputError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+app = typer.Typer(
+    name="hybrid-land",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A differentiable emulator of ECLand: run it, score it, assimilate into it, calibrate it.",
+)
+
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run directory, or the name of a shipped model.")
+]
+DataPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="ECLand data in any form that is read, or sample:unseen and the like."
+    ),
+]
+OutFile = Annotated[Path, typer.Option("--out", help="NetCDF file to write.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write into; made if absent.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on standard output.")
+]
+ObservationFile = Annotated[
+    Path, typer.Option("--obs", help="Observations: dims (time, column), <name>, <name>_error.")
+]
+Names = Annotated[str, typer.Option("--parameters", help="Names separated by commas.")]
+
+
+def open_data(name: str, *, required: tuple[str, ...] | None = None) -> "xr.Dataset":
+    """Open and check the data that a command is given.
+
+    Args:
+        name: a path, or `sample:` and the name of a packaged sample.
+        required: variables that must be there; all of the data's form by default.
+
+    Raises:
+        InputError: if there are none or they are not sound.
+    """
+    from hybrid_land.data import load, validate
+    from hybrid_land.data.samples import sample_path
+
+    path = sample_path(name.removeprefix("sample:")) if name.startswith("sample:") else Path(name)
+    data = load(path)
+    validate(data, source=name, required=required)
+    return data
+
+
+def tell(message: str) -> None:
+    """Say something to the person at the terminal, on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def answer(result: dict[str, Any], *, as_json: bool, words: str) -> None:
+    """Print a command's result: for a script, or in words."""
+    print(json.dumps(result, indent=1, default=_plain) if as_json else words)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+def _progress(label: str) -> Callable[[int, int], None]:
+    def show(done: int, total: int) -> None:
+        tell(f"{label} {done} of {total}")
+
+    return show
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in names.split(",") if part.strip())
+    if not found:
+        raise InputError("--parameters is empty, expected names such as theta_cap; give one")
+    return found
+
+
+@app.command()
+def demo(
+    out: OutFolder = Path("demo-output"),
+    as_json: AsJson = False,
+) -> None:
+    """Do the whole job on the packaged sample and end in a report.html."""
+    from hybrid_land.data.files import make_folder
+    from hybrid_land.demo import demo as run_demo
+
+    folder = make_folder(out)
+    result = run_demo(folder)
+    answer(result, as_json=as_json, words=f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def train(
+    data: Annotated[list[str], typer.Argument(metavar="DATA...", help="Training data.")],
+    out: Annotated[Path, typer.Option("--out", help="Run directory, new or empty.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file; see TrainingConfig.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a killed run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train an emulator; the best one on withheld columns is left in the run directory."""
+    from hybrid_land.training.config import read_config
+    from hybrid_land.training.loop import train as run_training
+
+    settings = read_config(config)
+
+    def report(record: dict[str, Any]) -> None:
+        left = record["seconds_left"]
+        tell(
+            f"update {record['update']}/{record['updates']}  steps {record['length']}  "
+            f"loss {record['loss']:.4f}  validation {record['validation']['score']:.4f}  "
+            f"best {record['best']:.4f}  left {left // 60:.0f} min {left % 60:.0f} s"
+        )
+
+    for path in data:
+        open_data(path)
+    parts = [*(Path(path).name for path in data), "--out RUN"]
+    if config is not None:
+        parts.append(f"--config {config.name}")
+    result = run_training(
+        data,
+        out,
+        config=settings,
+        resume=resume,
+        report=report,
+        command=f"hybrid-land train {' '.join(parts)}",
+    )
+    answer(
+        result, as_json=as_json, words=f"model: {out} (score {result['validation']['score']:.4f})"
+    )
+
+
+@app.command()
+def evaluate(
+    model: ModelName,
+    data: DataPath,
+    out: OutFolder,
+    as_json: AsJson = False,
+) -> None:
+    """Roll a model out freely over all of DATA and score it: scores.json, scoreboard.md, figures."""
+    from hybrid_land.data.files import make_folder
+    from hybrid_land.evaluation.evaluate import evaluate as score
+    from hybrid_land.models.store import load_model
+
+    emulator = load_model(model)
+    truth = open_data(data)
+    folder = make_folder(out)
+    result = score(emulator, truth, out=folder, name=Path(model).name, report=tell)
+    answer(result, as_json=as_json, words=(folder / "scoreboard.md").read_text())
+
+
+@app.command()
+def rollout(
+    model: ModelName,
+    data: DataPath,
+    out: OutFile,
+    first_guess: Annotated[
+        Path | None, typer.Option(help="Another first state: prognostic variables on column.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a model freely over DATA and write the result in the data's own form."""
+    from hybrid_land.data import load, save
+    from hybrid_land.data.files import require_writable
+    from hybrid_land.models.store import load_model
+    from hybrid_land.simulation import simulate
+
+    require_writable(out)
+    emulator = load_model(model)
+    forcing = open_data(data)
+    initial = load(first_guess) if first_guess is not None else None
+    run = simulate(emulator, forcing, initial=initial)
+    run.attrs["title"] = f"Free run of the emulator {Path(model).name}"
+    save(run, out)
+    result = {"out": str(out), "columns": run.sizes["column"], "steps": run.sizes["time"]}
+    answer(
+        result,
+        as_json=as_json,
+        words=f"{out}: {result['columns']} columns, {result['steps']} steps",
+    )
+
+
+@app.command()
+def assimilate(
+    model: ModelName,
+    data: DataPath,
+    obs: ObservationFile,
+    out: OutFile,
+    method: Annotated[str, typer.Option(help="4dvar.")] = "4dvar",
+    truth: Annotated[Path | None, typer.Option(help="What the state was, for scores.")] = None,
+    first_guess: Annotated[
+        Path | None, typer.Option(help="Prognostic variables on column; else DATA's first state.")
+    ] = None,
+    window_days: Annotated[float, typer.Option(help="Length of a window.")] = 30.0,
+    control: Annotated[
+        str, typer.Option(help="Control variables: prognostic names, and theta_cap.")
+    ] = "swvl1,swvl2,swvl3,swvl4",
+    as_json: AsJson = False,
+) -> None:
+    """Correct a model's state (and field capacity) by observations; write the analysis."""
+    from assimilation import assimilate as analyse
+    from assimilation import read_observations
+    from hybrid_land.columns import require_model_fits
+    from hybrid_land.data import load, save
+    from hybrid_land.data.files import require_writable
+    from hybrid_land.models.store import load_model
+
+    require_writable(out)
+    emulator = load_model(model)
+    forcing = open_data(data)
+    require_model_fits(emulator, forcing, source=data)
+    observations = read_observations(obs, forcing)
+    analysis = analyse(
+        emulator,
+        forcing,
+        observations,
+        first_guess=load(first_guess) if first_guess is not None else None,
+        method=method,
+        window_days=window_days,
+        control=_listed(control),
+        truth=load(truth) if truth is not None else None,
+        progress=_progress("window"),
+    )
+    save(analysis, out)
+    words = "\n".join(f"{key}: {value}" for key, value in analysis.attrs.items())
+    answer({"out": str(out), **analysis.attrs}, as_json=as_json, words=f"{out}\n{words}")
+
+
+@app.command()
+def calibrate(
+    model: ModelName,
+    data: DataPath,
+    obs: ObservationFile,
+    out: OutFile,
+    parameters: Names = "theta_cap",
+    method: Annotated[str, typer.Option(help="nuts.")] = "nuts",
+    chains: Annotated[int, typer.Option(min=1, help="Chains of each column.")] = 4,
+    warmup: Annotated[int, typer.Option(min=10, help="Draws of warm-up.")] = 200,
+    draws: Annotated[int, typer.Option(min=10, help="Draws kept of each chain.")] = 300,
+    seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate parameters of each column from observations, with intervals; write the posterior."""
+    from assimilation import read_observations
+    from calibration import calibrate as estimate
+    from calibration import save_posterior, summary
+    from hybrid_land.columns import require_model_fits
+    from hybrid_land.data.files import require_writable
+    from hybrid_land.models.store import load_model
+
+    require_writable(out)
+    emulator = load_model(model)
+    forcing = open_data(data)
+    require_model_fits(emulator, forcing, source=data)
+    observations = read_observations(obs, forcing)
+    posterior = estimate(
+        emulator,
+        forcing,
+        observations,
+        parameters=_listed(parameters),
+        method=method,
+        chains=chains,
+        warmup=warmup,
+        draws=draws,
+        seed=seed,
+        progress=_progress("draw"),
+    )
+    save_posterior(posterior, out)
+    result = summary(posterior)
+    answer({"out": str(out), **result}, as_json=as_json, words=f"{out}\n{result['words']}")
+
+
+@app.command()
+def sensitivity(
+    model: ModelName,
+    data: DataPath,
+    out: OutFolder,
+    parameters: Names = "theta_cap",
+    as_json: AsJson = False,
+) -> None:
+    """How soil moisture and fluxes answer to parameters: curves, gradients, a table, figures."""
+    from hybrid_land.data.files import make_folder
+    from hybrid_land.models.store import load_model
+    from hybrid_land.sensitivity import sensitivity as answer_to
+
+    emulator = load_model(model)
+    forcing = open_data(data)
+    folder = make_folder(out)
+    result = answer_to(emulator, forcing, parameters=_listed(parameters), out=folder)
+    table = {str(k): v.mean("column").to_numpy().tolist() for k, v in result.data_vars.items()}
+    answer(
+        {"out": str(folder), **table},
+        as_json=as_json,
+        words=f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}",
+    )
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Data in any form that is read.")],
+    out: OutFile,
+    as_json: AsJson = False,
+) -> None:
+    """Convert any form that is read to the NetCDF form."""
+    from hybrid_land.data import load, save
+    from hybrid_land.data.describe import describe
+    from hybrid_land.data.files import require_writable
+
+    require_writable(out)
+    data = load(source)
+    save(data, out)
+    result = describe(data)
+    answer({"out": str(out), **result}, as_json=as_json, words=f"{out}\n{result['words']}")
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(metavar="MODEL|DATA", help="What to look at.")],
+    as_json: AsJson = False,
+) -> None:
+    """What is in a model or data set, and is it sound."""
+    from hybrid_land.models.store import describe_model, load_model, shipped_models
+
+    if name in shipped_models() or (Path(name) / "model.json").is_file():
+        load_model(name)
+        description = describe_model(name)
+        words = "\n".join(
+            f"{key}: {value}" for key, value in description.items() if key not in ("config",)
+        )
+        answer({"kind": "model", **description}, as_json=as_json, words=words)
+        return
+    from hybrid_land.data.describe import describe
+
+    result = describe(open_data(name))
+    answer({"kind": "data", **result}, as_json=as_json, words=result["words"])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line: exit status 0, or 2 with one line on a user's mistake."""
+    try:
+        status = app(args=arguments, standalone_mode=False)
+    except InputError as error:
+        _fail(str(error))
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "hybrid-land"
+        _fail(f"{error.format_message()} See {command} --help.")
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        tell("hybrid-land: interrupted")
+        sys.exit(130)
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> None:
+    tell(f"hybrid-land: error: {' '.join(message.split())}")
+    sys.exit(2)
