@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from hybrid_land.errors import InputError
@@ -21,6 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A differentiable emulator of ECLand: run it, score it, assimilate into it, calibrate it.",
 )
+
+# Newer typer carries its own click, older uses click's: the base of typer's own error is the usage
+# error of whichever it is.
+_UsageError = typer.BadParameter.__mro__[1]
 
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run directory, or the name of a shipped model.")
@@ -356,14 +359,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = app(args=arguments, standalone_mode=False)
     except InputError as error:
         _fail(str(error))
-    except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "hybrid-land"
-        _fail(f"{error.format_message()} See {command} --help.")
-    except click.exceptions.Exit as error:
+    except typer.Exit as error:
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         tell("hybrid-land: interrupted")
         sys.exit(130)
+    except _UsageError as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "hybrid-land"
+        _fail(f"{error.format_message()} See {command} --help.")  # type: ignore[attr-defined]
     else:
         sys.exit(status if isinstance(status, int) else 0)
 
