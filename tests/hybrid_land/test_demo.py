@@ -1,0 +1,68 @@
+"""The demonstration's parts on small cuts of the samples; `make demo` runs the whole."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hybrid_land.data.samples import load_sample
+from hybrid_land.demo import demo
+from hybrid_land.demo.free_run import free_run, score_table
+from hybrid_land.demo.surface_to_root import frost_free, wrong_first_guess
+from hybrid_land.errors import InputError
+from hybrid_land.models.store import load_model
+from hybrid_land.variables import SOIL_WATER
+
+
+@pytest.fixture(scope="module")
+def unseen() -> xr.Dataset:
+    return load_sample("unseen").isel(column=[0, 9], time=slice(0, 130)).load()
+
+
+def test_a_free_run_leaves_its_files_numbers_and_words(unseen: xr.Dataset, tmp_path: Path) -> None:
+    said: list[str] = []
+    part = free_run(load_model("default"), unseen, out=tmp_path, say=said.append)
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["variables"]["swvl1"]["rmse"] == part.metrics["variables"]["swvl1"]["rmse"]
+    assert xr.open_dataset(tmp_path / "rollout.nc").sizes == {"time": 130, "column": 2, "month": 12}
+    assert all(picture.path.is_file() for picture in part.section.pictures)
+    assert any("persistence" in finding.sentence for finding in part.section.findings)
+    assert said[0] == "rolling out"
+
+
+def test_the_lowest_error_of_a_row_is_marked_and_a_missing_one_is_a_dash() -> None:
+    row = {"units": "K", "bias": 0.1, "acc": None}
+    scores = {
+        "baselines": {"persistence": {}},
+        "variables": {
+            "stl1": row | {"rmse": 2.0, "baselines": {"persistence": {"rmse": 1.0}}},
+            "stl2": row | {"rmse": None, "baselines": {"persistence": {"rmse": 1.0}}},
+        },
+    }
+    table = score_table(scores)
+    assert table.header[2:4] == ["emulator", "persistence"]
+    assert [row[2] for row in table.rows] == ["2", "-"]
+    assert table.best == [[3], [3]]
+
+
+def test_frozen_columns_are_left_out(unseen: xr.Dataset) -> None:
+    assert frost_free(unseen)["column"].to_numpy().tolist() == [12]
+
+
+def test_the_first_guess_is_wrong_by_what_is_said_and_physical(unseen: xr.Dataset) -> None:
+    state = unseen.isel(time=0, drop=True)
+    guess = wrong_first_guess(state, unseen)
+    for name in SOIL_WATER:
+        shift = np.abs(guess[name] - state[name]).to_numpy()
+        np.testing.assert_allclose(shift, 0.06, atol=1e-6)
+        assert bool((guess[name] > 0).all())
+        assert bool((guess[name] < unseen["clim_theta_max"]).all())
+    assert bool((guess["stl1"] == state["stl1"]).all())
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="folder cannot be made"):
+        demo(tmp_path / "file" / "out")
