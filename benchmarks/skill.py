@@ -115,7 +115,7 @@ def main() -> None:
         load(options.data),
         out=options.out,
         others=others,
-        name=options.model,
+        name=Path(options.model).name,
         report=say,
     )
     found = summary(result) | {"seconds": round(time.monotonic() - begin, 1)}
