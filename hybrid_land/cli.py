@@ -155,7 +155,7 @@ def evaluate(
     out: OutFolder,
     as_json: AsJson = False,
 ) -> None:
-    """Roll a model out freely over all of DATA and score it: scores.json, scoreboard.md, figures."""
+    """Run a model freely over all of DATA and score it: scores.json, scoreboard.md, figures."""
     from hybrid_land.data.files import make_folder
     from hybrid_land.evaluation.evaluate import evaluate as score
     from hybrid_land.models.store import load_model
