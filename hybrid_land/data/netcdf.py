@@ -23,6 +23,8 @@ def open_netcdf(path: str | Path, *, chunks: Chunks = None) -> xr.Dataset:
         InputError: if the file is missing, truncated or not NetCDF.
     """
     file = Path(path)
+    if file.is_dir():
+        raise InputError(f"{path}: is a folder, expected a NetCDF file; give the file in it")
     if not file.is_file():
         raise InputError(f"{path}: no such file; give an existing NetCDF file")
     try:
@@ -31,6 +33,21 @@ def open_netcdf(path: str | Path, *, chunks: Chunks = None) -> xr.Dataset:
         raise InputError(
             f"{path}: not a whole NetCDF file ({_first_line(error)}); it may be truncated: copy or "
             "make it again"
+        ) from error
+
+
+def in_memory(values: xr.DataArray, *, source: str) -> xr.DataArray:
+    """The values, read now.
+
+    Raises:
+        InputError: if the file that holds them is damaged.
+    """
+    try:
+        return values.load()
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{source}: {values.name} cannot be read ({_first_line(error)}); the file is damaged: "
+            "copy or make it again"
         ) from error
 
 
@@ -55,4 +72,6 @@ def save(data: xr.Dataset, path: str | Path) -> None:
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,8 +1,11 @@
 """Is a data set what it should be? One error that names the first thing that is not."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import xarray as xr
 
+from hybrid_land.data.netcdf import in_memory
 from hybrid_land.errors import InputError
 from hybrid_land.variables import (
     FORCING,
@@ -66,17 +69,19 @@ def validate(
     for row in present:
         _check_units(data[row.name], row, source)
     for row in present:
-        for part, offset in _pieces(data[row.name]):
+        for part, offset in _pieces(data[row.name], source):
             _check_values(part, row, source, data, offset, required=row.name in required)
     _check_together(data, source)
 
 
-def _pieces(values: xr.DataArray):
+def _pieces(values: xr.DataArray, source: str) -> Iterator[tuple[xr.DataArray, int]]:
+    """The values in pieces of time, each with its first record."""
     if "time" not in values.dims:
-        yield values.load(), 0
+        yield in_memory(values, source=source), 0
         return
     for begin in range(0, values.sizes["time"], _RECORDS_AT_ONCE):
-        yield values.isel(time=slice(begin, begin + _RECORDS_AT_ONCE)).load(), begin
+        piece = values.isel(time=slice(begin, begin + _RECORDS_AT_ONCE))
+        yield in_memory(piece, source=source), begin
 
 
 def _check_axes(data: xr.Dataset, source: str) -> None:
@@ -179,7 +184,7 @@ def _check_values(
     if bad.any():
         finite = values[np.isfinite(values)]
         found = f"is {values[bad][0]:g}"
-        hint = _hint(row, finite)
+        advice = hint(row, finite)
         _raise(
             part,
             bad,
@@ -189,11 +194,11 @@ def _check_values(
             offset,
             found,
             f"{row.lower:g} to {row.upper:g} {row.units}",
-            hint,
+            advice,
         )
 
 
-def _hint(row: Variable, finite: np.ndarray) -> str:
+def hint(row: Variable, finite: np.ndarray) -> str:
     """What the numbers look like when they are not what they should be."""
     middle = float(np.median(finite))
     if row.units == "K" and -90.0 < middle < 70.0:
@@ -219,7 +224,7 @@ def _check_together(data: xr.Dataset, source: str) -> None:
         for name in SOIL_WATER:
             if name not in data:
                 continue
-            for part, offset in _pieces(data[name]):
+            for part, offset in _pieces(data[name], source):
                 ordered = part.transpose(..., "column")
                 bad = ordered.to_numpy() > full.to_numpy() + _ROUNDING
                 if bad.any():
