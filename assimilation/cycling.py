@@ -1,13 +1,13 @@
 """Assimilation over months: window after window, each starting from the last one's analysis."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from assimilation.covariance import background_root
 from assimilation.observations import Observations
@@ -73,13 +73,20 @@ def assimilate(
 
     Raises:
         InputError: for an unknown method or control variable, a window longer than the data or
-            shorter than a step, or data that do not fit the model.
+            shorter than a step, data that do not fit the model, or a first guess or truth that
+            does not fit the data.
     """
     if method not in METHODS:
         raise InputError(f"method {method!r} is not known, expected {', '.join(METHODS)}; use that")
     require_model_fits(model, data)
+    if truth is not None:
+        _require_same_form(truth, data)
     parameters = parameters_from(data)
-    for name in control:
+    for place, name in enumerate(control):
+        if name in control[:place]:
+            raise InputError(
+                f"control variable {name!r} is named twice, expected once; remove one of them"
+            )
         if name not in model.prognostic and name not in parameters:
             raise InputError(
                 f"control variable {name!r} is not known, expected a prognostic variable or a "
@@ -92,13 +99,14 @@ def assimilate(
                 f"the first guess has {first_guess.sizes.get('column')} columns, expected "
                 f"{data.sizes['column']} as in the data; cut it to the same columns"
             )
-    length = round(window_days * 86400.0 / time_step_of(data))
     records = data.sizes["time"]
-    if not length >= 1:
+    steps = window_days * 86400.0 / time_step_of(data)
+    if not steps > 0.5:
         raise InputError(
             f"window of {window_days:g} days is shorter than the model's step; expected at least "
-            f"{model.time_step / 86400.0:g}"
+            f"{model.time_step / 86400.0:g}; lengthen it"
         )
+    length = round(min(steps, records + 1.0))
     if length > records:
         raise InputError(
             f"window of {window_days:g} days is longer than the data, expected at most "
@@ -204,6 +212,21 @@ def scores_against(truth: xr.Dataset, analysis: xr.Dataset) -> dict[str, float]:
     return result
 
 
+def _require_same_form(truth: xr.Dataset, data: xr.Dataset) -> None:
+    """Raise unless the truth has the soil water at the data's times and columns."""
+    require(truth, SOIL_WATER, source="the truth")
+    if truth.sizes.get("column") != data.sizes["column"]:
+        raise InputError(
+            f"the truth has {truth.sizes.get('column')} columns, expected {data.sizes['column']} "
+            "as in the data; cut it to the same columns"
+        )
+    if "time" not in truth or not np.array_equal(truth["time"].to_numpy(), data["time"].to_numpy()):
+        raise InputError(
+            f"the truth has other times than the data, expected the same {data.sizes['time']} "
+            "records; cut it to the same times"
+        )
+
+
 def _saved(model: Model, observations: Observations, control: Sequence[str]) -> tuple[str, ...]:
     wanted = [*SOIL_WATER, ROOT_ZONE, *observations.values, *control]
     available = {*model.prognostic, *model.diagnostic, ROOT_ZONE}
@@ -230,7 +253,7 @@ def _notes(result: Any) -> dict[str, np.ndarray]:
 def _dataset(
     data: xr.Dataset,
     collected: list[dict[str, dict[str, np.ndarray]]],
-    open_loop: dict[str, Float[Array, "record column"]],
+    open_loop: Mapping[str, Float[np.ndarray, "record column"]],
 ) -> xr.Dataset:
     place = [name for name in ("lat", "lon", "climate_index") if name in data]
     analysis = data[place].assign_coords(time=data["time"])

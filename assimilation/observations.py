@@ -10,8 +10,10 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from assimilation.operators import OPERATORS, UNITS
-from hybrid_land.data.netcdf import open_netcdf
+from hybrid_land.data.netcdf import in_memory, open_netcdf
+from hybrid_land.data.validate import hint
 from hybrid_land.errors import InputError
+from hybrid_land.variables import SOIL_WATER, VARIABLES, names
 
 _ERROR = "_error"
 
@@ -63,7 +65,11 @@ def read_observations(
     """
     label = name or (str(source) if not isinstance(source, xr.Dataset) else "the observations")
     observed = source if isinstance(source, xr.Dataset) else open_netcdf(source)
-    observables = [str(key) for key in observed.data_vars if not str(key).endswith(_ERROR)]
+    observables = [
+        str(key)
+        for key in observed.data_vars
+        if not str(key).endswith(_ERROR) and key not in names("coordinate")
+    ]
     for key in observables:
         if key not in OPERATORS:
             known = ", ".join(sorted(OPERATORS))
@@ -83,6 +89,7 @@ def read_observations(
     for key in observables:
         _check_unit(observed[key], key, label)
         raw, spread = _pair(observed, key, label)
+        _check_values(raw, key, label)
         seen = np.isfinite(raw)
         where = (
             np.broadcast_to(records[:, None], raw.shape)[seen],
@@ -154,23 +161,56 @@ def _check_unit(values: xr.DataArray, key: str, label: str) -> None:
             f"{label}: {key} has units {units!r}, expected {UNITS[key]!r}; convert the values and "
             "set the attribute"
         )
-    if UNITS[key] == "m3 m-3" and float(values.max(skipna=True).fillna(0.0)) > 1.5:
+
+
+def _check_values(raw: np.ndarray, key: str, label: str) -> None:
+    """Refuse what no instrument's noise explains: half the range beyond the variable's bounds."""
+    row = VARIABLES.get(key, VARIABLES[SOIL_WATER[0]])
+    slack = 0.5 * (row.upper - row.lower)
+    with np.errstate(invalid="ignore"):
+        bad = (raw < row.lower - slack) | (raw > row.upper + slack)
+    if bad.any():
+        i, j = np.argwhere(bad)[0]
+        advice = hint(row, raw[np.isfinite(raw)])
+        if row.name in SOIL_WATER:
+            advice = (
+                "percent is to be divided by 100, percent of saturation multiplied by porosity too"
+            )
         raise InputError(
-            f"{label}: {key} reaches {float(values.max()):g}, expected m3 m-3 between 0 and 1; "
-            "percent is to be divided by 100, percent saturation multiplied by porosity too"
+            f"{label}: {key} is {raw[i, j]:g} at record {i}, column {j}; expected {row.lower:g} to "
+            f"{row.upper:g} {row.units}; {advice}"
         )
+
+
+def _numbers(values: xr.DataArray, label: str) -> xr.DataArray:
+    if not np.issubdtype(values.dtype, np.number):
+        raise InputError(
+            f"{label}: {values.name} is {values.dtype}, expected numbers; convert the values"
+        )
+    return in_memory(values, source=label)
 
 
 def _pair(observed: xr.Dataset, key: str, label: str) -> tuple[np.ndarray, np.ndarray]:
     """Values and standard deviations `[time, column]` in float64."""
-    raw = observed[key].transpose("time", "column").to_numpy().astype(np.float64)
     if f"{key}{_ERROR}" not in observed:
         raise InputError(
             f"{label}: missing variable {key}{_ERROR}, expected the standard deviation of {key}; "
             "add it"
         )
-    template = observed[key].transpose("time", "column")
-    spread = observed[f"{key}{_ERROR}"].broadcast_like(template).transpose("time", "column")
+    template = _numbers(observed[key], label)
+    if set(template.dims) != {"time", "column"}:
+        raise InputError(
+            f"{label}: {key} has dims {template.dims}, expected (time, column); select or average "
+            "the others"
+        )
+    spread = _numbers(observed[f"{key}{_ERROR}"], label)
+    if not set(spread.dims) <= {"time", "column"}:
+        raise InputError(
+            f"{label}: {key}{_ERROR} has dims {spread.dims}, expected those of {key} or fewer; "
+            "select or average the others"
+        )
+    raw = template.transpose("time", "column").to_numpy().astype(np.float64)
+    spread = spread.broadcast_like(template).transpose("time", "column")
     errors = spread.to_numpy().astype(np.float64)
     bad = np.isfinite(raw) & ~(np.isfinite(errors) & (errors > 0))
     if bad.any():
@@ -205,7 +245,7 @@ def make_observations(
     if "column" in truth.coords:
         result = result.assign_coords(column=truth["column"])
     series = {
-        str(k): truth[k].transpose("time", "column").to_numpy()
+        str(k): jnp.asarray(truth[k].transpose("time", "column").to_numpy())
         for k in truth.data_vars
         if set(truth[k].dims) == {"time", "column"}
     }

@@ -4,18 +4,18 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from hybrid_land.errors import InputError
+from hybrid_land.variables import SOIL_WATER
 
 if TYPE_CHECKING:
     import xarray as xr
 
 app = typer.Typer(
     name="hybrid-land",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="A differentiable emulator of ECLand: run it, score it, assimilate into it, calibrate it.",
@@ -23,7 +23,7 @@ app = typer.Typer(
 
 # Newer typer carries its own click, older uses click's: the base of typer's own error is the usage
 # error of whichever it is.
-_UsageError = typer.BadParameter.__mro__[1]
+_UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run directory, or the name of a shipped model.")
@@ -56,12 +56,17 @@ def open_data(name: str, *, required: tuple[str, ...] | None = None) -> "xr.Data
         InputError: if there are none or they are not sound.
     """
     from hybrid_land.data import load, validate
-    from hybrid_land.data.samples import sample_path
 
-    path = sample_path(name.removeprefix("sample:")) if name.startswith("sample:") else Path(name)
-    data = load(path)
+    data = load(_located(name))
     validate(data, source=name, required=required)
     return data
+
+
+def _located(name: str) -> Path:
+    """Where the data of that name are."""
+    from hybrid_land.data.samples import sample_path
+
+    return sample_path(name.removeprefix("sample:")) if name.startswith("sample:") else Path(name)
 
 
 def tell(message: str) -> None:
@@ -87,10 +92,10 @@ def _progress(label: str) -> Callable[[int, int], None]:
     return show
 
 
-def _listed(names: str) -> tuple[str, ...]:
+def _listed(names: str, *, option: str = "--parameters") -> tuple[str, ...]:
     found = tuple(part.strip() for part in names.split(",") if part.strip())
     if not found:
-        raise InputError("--parameters is empty, expected names such as theta_cap; give one")
+        raise InputError(f"{option} is empty, expected names such as theta_cap; give one")
     return found
 
 
@@ -130,13 +135,11 @@ def train(
             f"best {record['best']:.4f}  left {left // 60:.0f} min {left % 60:.0f} s"
         )
 
-    for path in data:
-        open_data(path)
     parts = [*(Path(path).name for path in data), "--out RUN"]
     if config is not None:
         parts.append(f"--config {config.name}")
     result = run_training(
-        data,
+        [_located(name) for name in data],
         out,
         config=settings,
         resume=resume,
@@ -156,12 +159,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Run a model freely over all of DATA and score it: scores.json, scoreboard.md, figures."""
-    from hybrid_land.data.files import make_folder
+    from hybrid_land.columns import require_model_fits
+    from hybrid_land.data.files import make_folder, require_folder
     from hybrid_land.evaluation.evaluate import evaluate as score
     from hybrid_land.models.store import load_model
 
+    require_folder(out)
     emulator = load_model(model)
     truth = open_data(data)
+    require_model_fits(emulator, truth, source=data)
     folder = make_folder(out)
     result = score(emulator, truth, out=folder, name=Path(model).name, report=tell)
     answer(result, as_json=as_json, words=(folder / "scoreboard.md").read_text())
@@ -178,15 +184,18 @@ def rollout(
     as_json: AsJson = False,
 ) -> None:
     """Run a model freely over DATA and write the result in the data's own form."""
-    from hybrid_land.data import load, save
+    from hybrid_land.columns import require_model_fits
+    from hybrid_land.data import save
     from hybrid_land.data.files import require_writable
+    from hybrid_land.data.first_guess import read_first_guess
     from hybrid_land.models.store import load_model
     from hybrid_land.simulation import simulate
 
     require_writable(out)
     emulator = load_model(model)
     forcing = open_data(data)
-    initial = load(first_guess) if first_guess is not None else None
+    require_model_fits(emulator, forcing, source=data)
+    initial = read_first_guess(first_guess, forcing) if first_guess is not None else None
     run = simulate(emulator, forcing, initial=initial)
     run.attrs["title"] = f"Free run of the emulator {Path(model).name}"
     save(run, out)
@@ -219,8 +228,9 @@ def assimilate(
     from assimilation import assimilate as analyse
     from assimilation import read_observations
     from hybrid_land.columns import require_model_fits
-    from hybrid_land.data import load, save
+    from hybrid_land.data import save
     from hybrid_land.data.files import require_writable
+    from hybrid_land.data.first_guess import read_first_guess
     from hybrid_land.models.store import load_model
 
     require_writable(out)
@@ -232,11 +242,11 @@ def assimilate(
         emulator,
         forcing,
         observations,
-        first_guess=load(first_guess) if first_guess is not None else None,
+        first_guess=None if first_guess is None else read_first_guess(first_guess, forcing),
         method=method,
         window_days=window_days,
-        control=_listed(control),
-        truth=load(truth) if truth is not None else None,
+        control=_listed(control, option="--control"),
+        truth=None if truth is None else open_data(str(truth), required=SOIL_WATER),
         progress=_progress("window"),
     )
     save(analysis, out)
@@ -320,12 +330,12 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Convert any form that is read to the NetCDF form."""
-    from hybrid_land.data import load, save
+    from hybrid_land.data import save
     from hybrid_land.data.describe import describe
     from hybrid_land.data.files import require_writable
 
     require_writable(out)
-    data = load(source)
+    data = open_data(source, required=())
     save(data, out)
     result = describe(data)
     answer({"out": str(out), **result}, as_json=as_json, words=f"{out}\n{result['words']}")
@@ -349,6 +359,11 @@ def info(
         return
     from hybrid_land.data.describe import describe
 
+    if not name.startswith("sample:") and not Path(name).exists():
+        raise InputError(
+            f"{name}: no such file or model, expected data, a run directory or a shipped model "
+            f"({', '.join(shipped_models())}); give one of those"
+        )
     result = describe(open_data(name))
     answer({"kind": "data", **result}, as_json=as_json, words=result["words"])
 
@@ -356,7 +371,8 @@ def info(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line: exit status 0, or 2 with one line on a user's mistake."""
     try:
-        status = app(args=arguments, standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        status = app(args=given or ["--help"], prog_name=app.info.name, standalone_mode=False)
     except InputError as error:
         _fail(str(error))
     except typer.Exit as error:
@@ -367,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _UsageError as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "hybrid-land"
-        _fail(f"{error.format_message()} See {command} --help.")  # type: ignore[attr-defined]
+        _fail(f"{error.format_message().rstrip('.')}. See {command} --help.")  # type: ignore[attr-defined]
     else:
         sys.exit(status if isinstance(status, int) else 0)
 

@@ -8,9 +8,11 @@ from hybrid_land.columns import (
     dataset_from,
     forcing_from,
     parameters_from,
+    require,
     require_model_fits,
     state_from,
 )
+from hybrid_land.errors import InputError
 from hybrid_land.interface import Model, Parameters
 from hybrid_land.rollout import rollout
 from hybrid_land.variables import VARIABLES
@@ -42,11 +44,18 @@ def simulate(
         A Dataset in the form of `data`, with all of the model's variables.
 
     Raises:
-        InputError: if the data lack a variable of the model or have another time step.
+        InputError: if the data or the first state lack a variable of the model, the data have
+            another time step or the first state other columns.
     """
     require_model_fits(model, data)
     fixed = parameters_from(data) | (parameters or {})
     start = data if initial is None else initial
+    require(start, tuple(model.prognostic), source="the first state")
+    if start.sizes.get("column") != data.sizes["column"]:
+        raise InputError(
+            f"the first state has {start.sizes.get('column')} columns, expected "
+            f"{data.sizes['column']} as in the data; cut it to the same columns"
+        )
     state = state_from(start, variables=model.prognostic)
     first = {name: np.asarray(value) for name, value in state.items()}
     pieces: list[dict[str, np.ndarray]] = []

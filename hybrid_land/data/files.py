@@ -27,6 +27,23 @@ def require_writable(path: str | Path) -> Path:
     return target
 
 
+def require_folder(path: str | Path) -> Path:
+    """The path, once it is known that a folder is there or can be made there.
+
+    Raises:
+        InputError: if it is a file or below one, or nothing can be written there.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, expected a folder; give another path")
+    above = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(
+            f"{folder}: cannot be made, {above} cannot be written; choose another path"
+        )
+    return folder
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name when the block ends without an error.

@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models import water
 from hybrid_land.models.inputs import dewpoint, features, skin_capacity, snow_cover
@@ -154,6 +155,12 @@ class Emulator(nnx.Module):
     ) -> Float[Array, "input column"]:
         """The network's inputs, normalised and limited to a few spreads from the mean."""
         rows = features(parameters, state, forcing, time_step=self.time_step)
+        for name in self.inputs:
+            if name not in rows:
+                raise InputError(
+                    f"the model has an input {name!r}, expected one of {', '.join(rows)}; use the "
+                    "version of hybrid_land that wrote the model"
+                )
         x = jnp.stack([rows[name] for name in self.inputs])
         x = (x - self.mean[...]) / self.spread[...]
         return jnp.clip(x, -_INPUT_LIMIT, _INPUT_LIMIT)

@@ -1,7 +1,7 @@
 """Models on disk: weights as safetensors beside a JSON description. Nothing is a pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hybrid_land.models.emulator import HEADS, Emulator
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 _FORM = 1
+_NEEDED = ("inputs", "heads", "hidden", "time_step", "prognostic", "diagnostic")
 
 
 def _named(model: Emulator) -> dict[str, Any]:
@@ -105,10 +106,17 @@ def describe_model(name: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{directory / DESCRIPTION}: not a model's description ({error}); restore the file"
         ) from error
-    if description.get("form") != _FORM or "inputs" not in description:
+    form = description.get("form") if isinstance(description, dict) else None
+    if form != _FORM:
         raise InputError(
-            f"{directory / DESCRIPTION}: form {description.get('form')!r}, expected {_FORM}; "
+            f"{directory / DESCRIPTION}: form {form!r}, expected {_FORM}; "
             "train the model again or use the version of hybrid_land that wrote it"
+        )
+    absent = [key for key in _NEEDED if key not in description]
+    if absent:
+        raise InputError(
+            f"{directory / DESCRIPTION}: missing {', '.join(absent)}, expected "
+            f"{', '.join(_NEEDED)}; restore the file"
         )
     return description
 
@@ -125,11 +133,6 @@ def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emu
     """
     directory = model_directory(name)
     description = describe_model(directory)
-    if description["heads"] != list(HEADS):
-        raise InputError(
-            f"{directory}: the network's outputs are not this version's; train the model again "
-            "or use the version of hybrid_land that wrote it"
-        )
     size = len(description["inputs"])
     model = Emulator(
         inputs=description["inputs"],
@@ -138,6 +141,11 @@ def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emu
         hidden=description["hidden"],
         time_step=description["time_step"],
         rngs=nnx.Rngs(params=jax.random.key(0)),
+    )
+    _require_this_version(
+        directory,
+        description,
+        {"heads": HEADS, "prognostic": model.prognostic, "diagnostic": model.diagnostic},
     )
     try:
         arrays = load_file(directory / WEIGHTS)
@@ -161,3 +169,20 @@ def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emu
     nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, filled))
     nnx.update(model, state)
     return model
+
+
+def _require_this_version(
+    directory: Path, description: Mapping[str, Any], ours: Mapping[str, Sequence[str]]
+) -> None:
+    """Raise unless the model's outputs and variables are those of this version."""
+    for key, names in ours.items():
+        found = list(description[key])
+        if found != list(names):
+            strange = [f"{n!r} is strange" for n in found if n not in names]
+            lacking = [f"{n!r} is missing" for n in names if n not in found]
+            what = (strange + lacking or ["in another order"])[0]
+            raise InputError(
+                f"{directory / DESCRIPTION}: {key} are not this version's ({what}), expected "
+                f"{', '.join(names)}; train the model again or use the version of hybrid_land that "
+                "wrote it"
+            )

@@ -9,7 +9,7 @@ from hybrid_land.errors import InputError
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Phase(_Strict):
@@ -42,12 +42,15 @@ class TrainingConfig(_Strict):
     """
 
     hidden: tuple[PositiveInt, ...] = (172, 172, 172)
-    phases: tuple[Phase, ...] = (
-        Phase(length=1, updates=4000, batch=4096),
-        Phase(length=4, updates=4000, batch=1024),
-        Phase(length=16, updates=4000, batch=384),
-        Phase(length=64, updates=2500, batch=192),
-        Phase(length=180, updates=1000, batch=128),
+    phases: tuple[Phase, ...] = Field(
+        default=(
+            Phase(length=1, updates=4000, batch=4096),
+            Phase(length=4, updates=4000, batch=1024),
+            Phase(length=16, updates=4000, batch=384),
+            Phase(length=64, updates=2500, batch=192),
+            Phase(length=180, updates=1000, batch=128),
+        ),
+        min_length=1,
     )
     learning_rate: PositiveFloat = 3e-3
     weight_decay: float = Field(default=1e-4, ge=0)
@@ -95,10 +98,12 @@ def read_config(path: str | Path | None) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is also a missing one: the misspelling says more.
+        first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(TrainingConfig.model_fields)
+            table = Phase if len(first["loc"]) > 1 else TrainingConfig
+            known = ", ".join(table.model_fields)
             raise InputError(
                 f"{path}: unknown key {key!r}; expected one of {known}; correct or remove it"
             ) from error

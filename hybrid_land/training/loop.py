@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from hybrid_land.columns import ALBEDO, SOLAR
 from hybrid_land.data import load, validate
+from hybrid_land.data.files import atomic_path, make_folder, require_folder
 from hybrid_land.errors import InputError
 from hybrid_land.models.emulator import Emulator, create
 from hybrid_land.models.store import save_model
@@ -36,6 +37,7 @@ from hybrid_land.variables import (
 )
 
 HISTORY = "history.jsonl"
+CONFIGURATION = "config.json"
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -89,7 +91,7 @@ def train(
         InputError: if the data are not sound, or `out` is in use, not writable, or not a run.
     """
     config = config or TrainingConfig()
-    run = _open_run(Path(out), config, resume=resume)
+    _check_run(Path(out), config, resume=resume)
     report = report or (lambda record: None)
     training, validation = _split(data, config)
     windows = pack(training, sources=[str(path) for path in data])
@@ -99,6 +101,7 @@ def train(
             f"the longest phase is {longest} steps, longer than every training column; shorten "
             "the phase or give longer data"
         )
+    run = Path(out).resolve() if resume else _make_run(Path(out), config)
     scales = measure_scales(windows, leads=longest, seed=config.seed)
     model = _untrained(windows, config)
     definition, weights, fixed = nnx.split(model, nnx.Param, ...)
@@ -157,36 +160,40 @@ def train(
     return json.loads((run / "model.json").read_text())
 
 
-def _open_run(run: Path, config: TrainingConfig, *, resume: bool) -> Path:
-    """Make or check the run directory and its configuration."""
-    note = run / "config.json"
-    wanted = config.model_dump_json(indent=1) + "\n"
+def _note(config: TrainingConfig) -> str:
+    return config.model_dump_json(indent=1) + "\n"
+
+
+def _check_run(run: Path, config: TrainingConfig, *, resume: bool) -> None:
+    """Raise unless the run directory can be begun or resumed; nothing is written."""
+    note = run / CONFIGURATION
+    require_folder(run)
     try:
         if resume:
             if not note.is_file():
                 raise InputError(
-                    f"{run}: nothing to resume, expected a run directory with config.json; leave "
-                    "out --resume to start one"
+                    f"{run}: nothing to resume, expected a run directory with {CONFIGURATION}; "
+                    "leave out --resume to start one"
                 )
-            if note.read_text() != wanted:
+            if note.read_text() != _note(config):
                 raise InputError(
                     f"{note}: the run was made with another configuration; resume with the same "
                     "one or start a new run"
                 )
-        else:
-            if run.exists() and any(run.iterdir()):
-                raise InputError(
-                    f"{run}: not empty; give a new directory, or --resume to go on with the run"
-                )
-            run.mkdir(parents=True, exist_ok=True)
-            partial = run / ".config.json.partial"
-            partial.write_text(wanted)
-            partial.replace(note)
+        elif run.exists() and any(run.iterdir()):
+            raise InputError(
+                f"{run}: not empty; give a new directory, or --resume to go on with the run"
+            )
     except OSError as error:
         raise InputError(
-            f"{run}: the run directory cannot be used ({error.strerror}); choose one that can be "
-            "written"
+            f"{run}: the run directory cannot be read ({error.strerror}); choose another"
         ) from error
+
+
+def _make_run(run: Path, config: TrainingConfig) -> Path:
+    """The run directory with its configuration, as an absolute path."""
+    with atomic_path(make_folder(run) / CONFIGURATION) as partial:
+        partial.write_text(_note(config))
     return run.resolve()
 
 
@@ -200,15 +207,20 @@ def _split(
         kept, held = split(whole, config)
         training.append(kept.load())
         validation.append(held.load())
+    if not any(kept.sizes["column"] for kept in training):
+        raise InputError(
+            "the training data are of one place, expected at least two, one of them to validate "
+            "on; give more places"
+        )
     return training, validation
 
 
 def _untrained(windows: Windows, config: TrainingConfig) -> Emulator:
     """A network whose normalisation comes from a sample of the training windows."""
     batch = windows.draw(Phase(length=1, updates=1, batch=50000), seed=config.seed, update=1 << 40)
-    rows = {name: batch["rows"][0, i] for i, name in enumerate(windows.variables)}
+    rows = {name: jnp.asarray(batch["rows"][0, i]) for i, name in enumerate(windows.variables)}
     forcing = {name: rows[name] for name in (*FORCING, *SOLAR, ALBEDO)}
-    parameters = dict(zip(windows.parameters, batch["fixed"], strict=True))
+    parameters = dict(zip(windows.parameters, jnp.asarray(batch["fixed"]), strict=True))
     return create(
         parameters,
         {name: rows[name] for name in PROGNOSTIC},
@@ -277,7 +289,7 @@ def _make_update(
     def update(weights: Any, average: Any, state: Any, batch: Any, key: Array) -> Any:
         loss, gradient = jax.value_and_grad(loss_of)(weights, batch["rows"], batch["fixed"], key)
         change, new_state = optimiser.update(gradient, state, weights)
-        sound = jnp.isfinite(optax.global_norm(gradient))
+        sound = jnp.isfinite(optax.tree.norm(gradient))
         new = optax.apply_updates(weights, change)
         new_average = optax.incremental_update(new, average, 1.0 - config.averaging)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from hybrid_land.columns import ALBEDO, MISSING_ALBEDO, SOLAR
 from hybrid_land.interface import Model
@@ -77,7 +77,7 @@ def rollout_loss(
     *,
     drift_weight: float,
     noise: dict[str, Float[Array, " window"]] | None = None,
-    albedo_known: Float[Array, " window"] | None = None,
+    albedo_known: Bool[Array, " window"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Loss of a free rollout over windows.
 
@@ -94,14 +94,14 @@ def rollout_loss(
         scales: from `measure_scales`, at least as long as the window.
         drift_weight: w.
         noise: added to the first state, leaves `[window]`.
-        albedo_known: 0 where the background albedo is to be withheld.
+        albedo_known: false where the background albedo is to be withheld.
 
     Returns:
         J, and the root mean square scaled error of each variable.
     """
     forcing = {name: rows[name][:-1] for name in (*FORCING, *SOLAR, ALBEDO)}
     if albedo_known is not None:
-        forcing[ALBEDO] = jnp.where(albedo_known[None, :] > 0, forcing[ALBEDO], MISSING_ALBEDO)
+        forcing[ALBEDO] = jnp.where(albedo_known[None, :], forcing[ALBEDO], MISSING_ALBEDO)
     first = {name: rows[name][0] for name in PROGNOSTIC}
     if noise is not None:
         first = first | {name: first[name] + value for name, value in noise.items()}

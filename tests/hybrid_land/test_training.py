@@ -57,14 +57,19 @@ def test_a_killed_run_resumes_to_identical_bits(training_file, finished, tmp_pat
         whole / "weights.safetensors"
     ).read_bytes()
     scores = [
-        [json.loads(line)["validation"] for line in (place / "history.jsonl").open()]
+        [
+            json.loads(line)["validation"]
+            for line in (place / "history.jsonl").read_text().splitlines()
+        ]
         for place in (run, whole)
     ]
     assert scores[0] == scores[1]
 
 
 def test_learning_lowers_the_loss(finished):
-    history = [json.loads(line) for line in (finished[0] / "history.jsonl").open()]
+    history = [
+        json.loads(line) for line in (finished[0] / "history.jsonl").read_text().splitlines()
+    ]
     one_step = [record["loss"] for record in history if record["length"] == 1]
     assert one_step[-1] < one_step[0]
     assert finished[1]["validation"]["score"] == min(r["validation"]["score"] for r in history)
