@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -46,7 +47,9 @@ def split(data):
     return series, fixed
 
 
-def ailand_store(path, data, *, units=True, zarr_format=2, change=lambda name, values: values):
+def ailand_store(
+    path, data, *, units=True, zarr_format: Literal[2, 3] = 2, change=lambda name, values: values
+):
     series, fixed = split(data)
     group = zarr.create_group(path, zarr_format=zarr_format)
     stacked = np.stack([change(n, data[n].to_numpy()) for n in series], axis=-1)
