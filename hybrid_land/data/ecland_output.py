@@ -100,7 +100,8 @@ def open_ecland_output(path: str | Path, *, chunks: Chunks = None) -> xr.Dataset
 
     State from `o_gg`, fluxes and forcing from `o_efl`, `o_wat`, `o_ext`, `o_co2`, `o_d2m`,
     `o_cld`, `o_vty`, the soil from `o_fix`, the rest of the columns from `surfclim`, and forcing
-    that is missing from files with `forcing` or `met` in their name, averaged over each step.
+    that is missing from files with `forcing` or `met` in their name: the mean of the records from
+    a step's start to before its end (labels taken as the starts of their own intervals).
     Snow cover without `SnowFrac` follows from mass and density as in ECLand,
     tanh(4000 D / rho), D = sd / rho; leaf area without `o_vty` from the monthly maps,
     linear between the middles of months. What is nowhere stays absent. Points that ECLand did
@@ -123,6 +124,7 @@ def open_ecland_output(path: str | Path, *, chunks: Chunks = None) -> xr.Dataset
     state = files["o_gg"]
     if "time" not in state.dims or state.sizes["time"] < 2:
         raise InputError(f"{path}: o_gg.nc holds fewer than two times; run ECLand for longer")
+    _check_points(files, folder)
     time = state["time"].to_numpy()
     step = time[1] - time[0]
     variables: dict[str, xr.DataArray] = {}
@@ -177,6 +179,17 @@ def _open(file: Path, chunks: Chunks) -> xr.Dataset:
         stacked = data.stack(column=("lat", "lon"), create_index=False)
         return stacked.reset_coords(["lat", "lon"]) if "lat" in stacked.coords else stacked
     return data
+
+
+def _check_points(files: dict[str, xr.Dataset], folder: Path) -> None:
+    points = files["o_gg"].sizes.get("column")
+    for name, data in files.items():
+        found = data.sizes.get("column")
+        if points is None or found not in (None, points):
+            raise InputError(
+                f"{folder}: {name} has {found or 'no'} points, expected the {points or 'x'} of "
+                "o_gg.nc on a dim x or on lat and lon; use the files of one run"
+            )
 
 
 def _pick(files: dict[str, xr.Dataset], source: _Source) -> xr.DataArray | None:
@@ -254,8 +267,9 @@ def _add_forcing(
 def _add_snow_cover(variables: dict[str, xr.DataArray], notes: list[str]) -> None:
     if not {"sd", "rsn"} <= set(variables):
         return
-    ratio = 4000.0 * variables["sd"] / variables["rsn"] ** 2
-    cover = xr.apply_ufunc(np.tanh, ratio, dask="allowed").where(variables["sd"] > 0, 0.0)
+    snow = variables["sd"] > 0
+    ratio = 4000.0 * variables["sd"] / variables["rsn"].where(snow, 100.0) ** 2
+    cover = xr.apply_ufunc(np.tanh, ratio, dask="allowed").where(snow, 0.0)
     if "snowc" in variables:
         variables["snowc"] = variables["snowc"].fillna(cover)
         notes.append("snowc at the first time from sd and rsn")

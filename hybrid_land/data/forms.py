@@ -107,8 +107,15 @@ def to_our_form(
         fill: whether parameters may come from the tables.
 
     Raises:
-        InputError: if nothing in it is known, a name comes twice, or a parameter changes in time.
+        InputError: if it has no dates, nothing in it is known, a name comes twice, or a parameter
+            changes in time.
     """
+    if "time" not in raw.coords or not np.issubdtype(raw["time"].dtype, np.datetime64):
+        found = raw["time"].dtype if "time" in raw.coords else "missing"
+        raise InputError(
+            f"{source}: time is {found}, expected dates on the standard calendar; give time a CF "
+            "unit such as 'seconds since 1970-01-01'"
+        )
     notes = list(notes or [])
     variables: dict[str, xr.DataArray] = {}
     left_out = []

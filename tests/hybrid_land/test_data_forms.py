@@ -16,12 +16,13 @@ from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
 from hybrid_land.variables import SOIL_WATER, VARIABLES
 
+RECORDS = 200
 MONTHLY = ("clim_malbedo", "clim_mlail", "clim_mlaih")
 
 
 @pytest.fixture(scope="module")
 def sample():
-    return load_sample("ecland_sample").isel(time=slice(0, 400), column=slice(0, 5)).load()
+    return load_sample("ecland_sample").isel(time=slice(0, RECORDS), column=slice(0, 5)).load()
 
 
 def put(group, name, values, **attributes):
@@ -105,7 +106,7 @@ def test_ailand_with_a_shape_that_does_not_fit_is_named(sample, tmp_path):
     group = zarr.open_group(path, mode="a")
     del group["variable"]
     put(group, "variable", np.array(["swvl1", "swvl2"], "S"))
-    with pytest.raises(InputError, match=r"db\.zarr: data has shape .*expected \(400, 5, 2\)"):
+    with pytest.raises(InputError, match=r"db\.zarr: data has shape .*expected \(200, 5, 2\)"):
         load(path)
 
 
@@ -208,7 +209,7 @@ def test_early_ailand_store(sample, hourly_truth, tmp_path):
 def test_chunks_in_time_do_not_change_the_amounts(sample, hourly_truth, tmp_path):
     records = {n: window_means(np.repeat(v, 6, axis=0) / 6) for n, v in hourly_truth.items()}
     path = early_store(tmp_path / "e.zarr", sample, records)
-    one, many = load(path, chunks={"time": 400}), load(path, chunks={"time": 30})
+    one, many = load(path, chunks={"time": 200}), load(path, chunks={"time": 30})
     assert len(many.sro.chunks[0]) > 5
     for name in hourly_truth:
         np.testing.assert_allclose(many[name], one[name], rtol=1e-6, atol=1e-12)
@@ -307,11 +308,22 @@ def test_a_large_store_is_saved_in_pieces(tmp_path):
 
 def test_a_parameter_that_changes_is_named(sample, tmp_path):
     raw = xr.Dataset({n: sample[n].rename(column="x") for n in ("swvl1", "lat", "lon")})
-    cover = np.linspace(0, 1, 400, dtype=np.float32)[:, None] * np.ones(5, np.float32)
+    cover = np.linspace(0, 1, RECORDS, dtype=np.float32)[:, None] * np.ones(5, np.float32)
     raw["clim_cvh"] = (("time", "x"), cover)
     raw.to_zarr(tmp_path / "e.zarr", zarr_format=2)
     with pytest.raises(InputError, match="clim_cvh changes in time, expected a parameter"):
         load(tmp_path / "e.zarr")
+
+
+def test_a_store_without_dates_is_named(sample, tmp_path):
+    raw = xr.Dataset({"stl1": (("time", "x"), sample.stl1.to_numpy())})
+    raw.to_zarr(tmp_path / "e.zarr", zarr_format=2)
+    with pytest.raises(InputError, match=r"e\.zarr: time is missing, expected dates"):
+        load(tmp_path / "e.zarr")
+    path = ailand_store(tmp_path / "db.zarr", sample)
+    del zarr.open_group(path, mode="a")["time"].attrs["units"]
+    with pytest.raises(InputError, match=r"db\.zarr: time has no unit, expected a CF unit"):
+        load(path)
 
 
 def test_what_is_no_data_is_named(tmp_path):
@@ -335,4 +347,4 @@ def test_a_damaged_store_is_named(sample, tmp_path):
     with pytest.raises(InputError, match=r"db\.zarr: not a whole Zarr store"):
         load(path)
     (path / ".zgroup").write_text(json.dumps({"zarr_format": 2}))
-    assert load(path).sizes["time"] == 400
+    assert load(path).sizes["time"] == RECORDS

@@ -92,7 +92,7 @@ def write_run(folder, data, *, forcing=True):
         theirs: (("nlevs",), four * of(f"clim_{ours}"), "m3 m-3") for theirs, ours in soil.items()
     }
     write(folder / "o_fix.nc", data, fixed, shift=0.0)
-    climate = {
+    climate: dict[str, tuple] = {
         name: ((), of(f"clim_{name.lower()}"), "-")
         for name in ("cvl", "cvh", "tvl", "tvh", "sotype", "Ctype", "CLAKE", "landsea")
     }
@@ -195,6 +195,11 @@ def test_files_that_do_not_belong_together_are_named(sample, tmp_path):
     moved.time.attrs["units"] = times(sample)[1]
     moved.to_netcdf(tmp_path / "o_wat.nc")
     with pytest.raises(InputError, match=r"o_wat\.nc: Evap starts at .*use the files of one run"):
+        load(tmp_path)
+    with xr.open_dataset(tmp_path / "o_fix.nc") as file:
+        fewer = file.load().isel(x=slice(0, 3))
+    fewer.to_netcdf(tmp_path / "o_fix.nc")
+    with pytest.raises(InputError, match=r"o_fix has 3 points, expected the 5 of o_gg\.nc"):
         load(tmp_path)
     (tmp_path / "o_gg.nc").unlink()
     with pytest.raises(InputError, match=r"o_gg\.nc is missing, found .*o_efl.*; expected"):
