@@ -1,0 +1,134 @@
+"""A posterior as ArviZ InferenceData: made, written, read and put in words."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import arviz as az
+import numpy as np
+import xarray as xr
+
+from hybrid_land.data.files import atomic_path
+from hybrid_land.errors import InputError
+from hybrid_land.variables import VARIABLES
+
+INTERVAL = 0.9
+_AGREED = 1.01  # R-hat below which chains count as agreeing (Vehtari et al. 2021)
+
+
+def make_posterior(
+    draws: Mapping[str, np.ndarray],
+    statistics: Mapping[str, np.ndarray],
+    prior: Mapping[str, np.ndarray],
+    data: xr.Dataset,
+    *,
+    facts: Mapping[str, Any],
+) -> az.InferenceData:
+    """InferenceData with the groups posterior, sample_stats and prior.
+
+    Args:
+        draws: name to `[chain, draw, column]`.
+        statistics: of the sampler, same shape.
+        prior: name to `[draw, column]`.
+        data: whose columns they belong to.
+        facts: attributes of the posterior group.
+    """
+    groups = {
+        "posterior": dict(draws),
+        "sample_stats": dict(statistics),
+        "prior": {name: values[None] for name, values in prior.items()},
+    }
+    made = {}
+    for group, arrays in groups.items():
+        dataset = xr.Dataset(
+            {name: (("chain", "draw", "column"), values) for name, values in arrays.items()}
+        )
+        dataset = dataset.assign_coords(
+            chain=np.arange(dataset.sizes["chain"]), draw=np.arange(dataset.sizes["draw"])
+        )
+        for name in ("column", "lat", "lon"):
+            if name in data and data[name].dims == ("column",):
+                dataset = dataset.assign_coords({name: ("column", data[name].to_numpy())})
+        for name in dataset.data_vars:
+            row = VARIABLES.get(f"clim_{name}")
+            if row is not None:
+                dataset[name].attrs = {"units": row.units, "long_name": row.long_name}
+        made[group] = dataset
+    made["posterior"].attrs = dict(facts)
+    return az.InferenceData(**made)
+
+
+def save_posterior(posterior: az.InferenceData, path: str | Path) -> None:
+    """Write a posterior as ArviZ NetCDF, whole or not at all.
+
+    Raises:
+        InputError: if the path cannot be written.
+    """
+    with atomic_path(path) as partial:
+        posterior.to_netcdf(str(partial))
+
+
+def load_posterior(path: str | Path) -> az.InferenceData:
+    """Read a posterior.
+
+    Raises:
+        InputError: if there is none at `path`.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; give a posterior written by calibrate")
+    try:
+        posterior = az.from_netcdf(str(path))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a posterior ({error}); run calibrate again") from error
+    if "posterior" not in posterior.groups():
+        raise InputError(f"{path}: no group posterior, expected ArviZ's form; run calibrate again")
+    return posterior
+
+
+def summary(posterior: az.InferenceData) -> dict[str, Any]:
+    """Mean, spread, interval and convergence of each parameter and column.
+
+    Returns:
+        By parameter `mean`, `sd`, `low`, `high` (the central 90%), `rhat` and `ess`, lists over
+        columns; `divergences`; and `words`, which say whether the chains agree and what to do
+        if they do not.
+    """
+    draws = posterior["posterior"]
+    tail = (1.0 - INTERVAL) / 2.0
+    result: dict[str, Any] = {}
+    lines, worst = [], 1.0
+    single = draws.sizes["chain"] < 2
+    for key in draws.data_vars:
+        values = draws[key]
+        low, high = values.quantile([tail, 1.0 - tail], dim=("chain", "draw")).to_numpy()
+        rhat = az.rhat(draws, var_names=[key])[key].to_numpy()
+        row = {
+            "mean": values.mean(("chain", "draw")).to_numpy(),
+            "sd": values.std(("chain", "draw")).to_numpy(),
+            "low": low,
+            "high": high,
+            "rhat": rhat,
+            "ess": az.ess(draws, var_names=[key])[key].to_numpy(),
+        }
+        result[str(key)] = {name: [float(x) for x in column] for name, column in row.items()}
+        worst = max(worst, float(np.nanmax(rhat))) if not single else worst
+        units = values.attrs.get("units", "")
+        labels = draws["column"].to_numpy() if "column" in draws.coords else range(len(low))
+        for i, label in enumerate(labels):
+            lines.append(
+                f"column {label}: {key} {row['mean'][i]:.3f} {units}, 90% in "
+                f"[{low[i]:.3f}, {high[i]:.3f}]"
+            )
+    divergent = int(posterior["sample_stats"]["diverging"].sum())
+    if single:
+        lines.append("one chain: whether it has converged is not known; run 4")
+    elif worst < _AGREED:
+        lines.append(f"the chains agree (largest R-hat {worst:.3f})")
+    else:
+        lines.append(
+            f"the chains do not agree (largest R-hat {worst:.3f}, expected below {_AGREED}): "
+            "give more --warmup and --draws"
+        )
+    if divergent:
+        lines.append(f"{divergent} transitions diverged: the tails are less sure than they look")
+    return result | {"divergences": divergent, "words": "\n".join(lines)}
