@@ -31,8 +31,9 @@ def amounts_from_window_means(windows: np.ndarray, *, next_day_weight: float = 0
     `next_day_weight`, and is held between max(w3, 6 w0 - 5 w1) and 6 w0 of the next day, which
     any flux that is not negative obeys. The assumption is thus a flux that is steady between the
     middles of two windows; the total of a day comes out within the bounds whatever the flux.
-    On ECLand's hourly runs the 6-hour amounts so found correlate with the true ones at 0.83 to
-    0.97, and totals of years agree within 1 % (4 % at a desert's rare storms).
+    On ECLand's hourly runs (4 sites, 3 years) the 6-hour amounts so found correlate with the true
+    ones at 0.80 to 0.98, lowest for water at a desert's rare storms; sums of all years agree
+    within 1 %.
 
     Args:
         windows: `[time, column]`, whole days from 00 UTC, four records a day.
