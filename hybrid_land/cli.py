@@ -355,7 +355,7 @@ def info(
         words = "\n".join(
             f"{key}: {value}" for key, value in description.items() if key not in ("config",)
         )
-        answer({"kind": "model", **description}, as_json=as_json, words=words)
+        answer(description | {"kind": "model"}, as_json=as_json, words=words)
         return
     from hybrid_land.data.describe import describe
 

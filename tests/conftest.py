@@ -1,6 +1,7 @@
 """Settings and fixtures of all tests: strict JAX, a compilation cache, where the data are."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,23 @@ def data_dir() -> Path:
     folder = Path(os.environ.get("HYBRID_LAND_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "ecland").is_dir():
         pytest.skip(f"no ECLand runs in {folder}; set HYBRID_LAND_DATA to the folder that has them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with sound inputs for the command line, not to be changed."""
+    from tests.kit import lay_out
+
+    return lay_out(tmp_path_factory.mktemp("kit"))
+
+
+@pytest.fixture
+def place(kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `kit` for one test, which runs in it."""
+    folder = tmp_path / "here"
+    shutil.copytree(kit, folder)
+    monkeypatch.chdir(folder)
     return folder
 
 

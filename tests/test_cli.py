@@ -1,0 +1,190 @@
+"""Each command on tiny inputs: what it prints, for people and for scripts, and what it leaves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hybrid_land.cli import app, main
+from hybrid_land.data import load, validate
+from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SOIL_WATER
+from tests.kit import lay_out
+
+COMMANDS = [row.callback.__name__ for row in app.registered_commands if row.callback]
+OPTIONS = {
+    "demo": ["--out", "--json"],
+    "train": ["DATA...", "--out", "--config", "--resume", "--json"],
+    "evaluate": ["MODEL", "DATA", "--out", "--json"],
+    "rollout": ["MODEL", "DATA", "--out", "--first-guess", "--json"],
+    "assimilate": [
+        *("MODEL", "DATA", "--obs", "--out", "--method", "--truth", "--first-guess"),
+        *("--window-days", "--control", "--json"),
+    ],
+    "calibrate": [
+        *("MODEL", "DATA", "--obs", "--out", "--parameters", "--method", "--chains", "--warmup"),
+        *("--draws", "--seed", "--json"),
+    ],
+    "sensitivity": ["MODEL", "DATA", "--out", "--parameters", "--json"],
+    "convert": ["SOURCE", "--out", "--json"],
+    "info": ["MODEL|DATA", "--json"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with sound inputs; the commands of this file write into it under their names."""
+    return lay_out(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+def run(arguments: str, capsys) -> str:
+    """Run a command that must succeed; its standard output."""
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0, err
+    return out
+
+
+def run_json(arguments: str, capsys) -> dict:
+    return json.loads(run(f"{arguments} --json", capsys))
+
+
+def test_every_command_is_tested_here():
+    assert sorted(COMMANDS) == sorted(OPTIONS)
+
+
+@pytest.mark.parametrize("command", sorted(OPTIONS))
+def test_help_names_every_option(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    text = run(f"{command} --help", capsys)
+    assert f"Usage: hybrid-land {command}" in text
+    for option in OPTIONS[command]:
+        assert option in text, option
+
+
+@pytest.mark.parametrize("arguments", ["", "--help"])
+def test_help_lists_the_commands(arguments, capsys):
+    text = run(arguments, capsys)
+    assert "hybrid-land" in text
+    for command in OPTIONS:
+        assert command in text
+
+
+def test_info_of_a_model(capsys):
+    assert "hidden: [8]" in run("info model", capsys)
+    found = run_json("info model", capsys)
+    assert found["kind"] == "model"
+    assert found["prognostic"] == list(PROGNOSTIC)
+    assert found["time_step"] == 21600.0
+
+
+def test_info_of_the_shipped_model(capsys):
+    found = run_json("info default", capsys)
+    assert found["kind"] == "model"
+    assert found["trained_on"]
+
+
+def test_info_of_data(capsys):
+    words = run("info good.nc", capsys)
+    assert words.startswith("2 columns, 40 records of 6 h, 2010-01-01T00:00 to 2010-01-10T18:00\n")
+    found = run_json("info sample:unseen", capsys)
+    assert found["kind"] == "data"
+    assert found["columns"] == 12
+    assert found["variables"]["diagnostic"] == list(DIAGNOSTIC)
+    low, high = found["parameters"]["clim_theta_cap"]
+    assert 0.1 < low < high < 0.9
+
+
+def test_convert_gives_the_data_s_own_form(capsys):
+    found = run_json("convert good.nc --out converted.nc", capsys)
+    assert found["out"] == "converted.nc"
+    assert found["records"] == 40
+    again, source = load("converted.nc"), load("good.nc")
+    validate(again)
+    np.testing.assert_array_equal(again.swvl2, source.swvl2)
+    assert "2 columns" in run("convert good.nc --out converted.nc", capsys)
+
+
+def test_rollout_can_be_loaded_and_evaluated_like_ecland_s_output(capsys):
+    found = run_json("rollout model good.nc --out run.nc", capsys)
+    assert found == {"out": "run.nc", "columns": 2, "steps": 40}
+    assert run("rollout model good.nc --out run.nc", capsys) == "run.nc: 2 columns, 40 steps\n"
+    result, source = load("run.nc"), load("good.nc")
+    validate(result, source="run.nc")
+    for name in PROGNOSTIC:
+        np.testing.assert_allclose(result[name][0], source[name][0], atol=1e-6)
+    assert float(abs(result.swvl1 - source.swvl1).max()) > 1e-3
+    assert set(DIAGNOSTIC) <= set(result.data_vars)
+    assert result.swvl1.attrs == {
+        "units": "m3 m-3",
+        "long_name": "volumetric soil water layer 1",
+    }
+
+
+def test_rollout_starts_from_a_first_guess(capsys):
+    with xr.open_dataset("guess.nc") as guess:
+        wet = guess.load().assign(swvl1=guess.swvl1 * 0 + 0.3)
+    wet.to_netcdf("wet.nc")
+    run("rollout model good.nc --first-guess wet.nc --out run_wet.nc", capsys)
+    result = load("run_wet.nc")
+    np.testing.assert_allclose(result.swvl1[0], 0.3, atol=1e-6)
+    np.testing.assert_allclose(result.swvl2[0], load("good.nc").swvl2[0], atol=1e-6)
+
+
+def test_evaluate_writes_scores_and_figures(capsys):
+    found = run_json("evaluate model good.nc --out scores", capsys)
+    folder = Path("scores")
+    assert json.loads((folder / "scores.json").read_text()) == found
+    assert found["model"] == "model"
+    assert (found["columns"], found["steps"]) == (2, 39)
+    row = found["variables"]["swvl1"]
+    assert row["rmse"] > 0
+    assert {"persistence", "climatology"} <= set(row["baselines"])
+    assert "| swvl1 |" in (folder / "scoreboard.md").read_text()
+    figures = list(folder.glob("*.png"))
+    assert len(figures) >= 3
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures)
+
+
+def test_train_and_resume(capsys):
+    found = run_json("train good.nc --out trained --config tiny.toml", capsys)
+    assert found["trained_on"] == ["good.nc"]
+    assert found["hidden"] == [8]
+    assert found["command"] == "hybrid-land train good.nc --out RUN --config tiny.toml"
+    assert np.isfinite(found["validation"]["score"])
+    assert run_json("info trained", capsys)["validation"] == found["validation"]
+    weights = Path("trained/weights.safetensors").read_bytes()
+    words = run("train good.nc --out trained --config tiny.toml --resume", capsys)
+    assert words.startswith("model: trained (score ")
+    assert Path("trained/weights.safetensors").read_bytes() == weights
+    history = [json.loads(line) for line in Path("trained/history.jsonl").read_text().splitlines()]
+    assert [record["update"] for record in history] == [2, 4]
+    assert not list(Path("trained").glob(".*"))
+
+
+def test_assimilate_writes_an_analysis(capsys):
+    command = (
+        "assimilate model good.nc --obs obs.nc --truth good.nc --window-days 5 --out analysis.nc "
+        "--control swvl1,theta_cap"
+    )
+    found = run_json(command, capsys)
+    assert found["out"] == "analysis.nc"
+    assert (found["method"], found["windows"], found["observations"]) == ("4dvar", 2, 20)
+    assert found["rmse_analysis_swvl1"] < found["rmse_open_loop_swvl1"]
+    with xr.open_dataset("analysis.nc") as analysis:
+        assert analysis.swvl1.dims == ("time", "column")
+        assert (analysis.time.to_numpy() == load("good.nc").time.to_numpy()).all()
+        for name in SOIL_WATER:
+            assert np.isfinite(analysis[f"{name}_analysis_error"]).all()
+        assert analysis.theta_cap.dims == ("column",)
+        assert (analysis.theta_cap != analysis.theta_cap_background).all()
+    words = run(command, capsys)
+    assert words.startswith("analysis.nc\n")
+    assert "method: 4dvar" in words
