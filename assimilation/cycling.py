@@ -1,13 +1,13 @@
 """Assimilation over months: window after window, each starting from the last one's analysis."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
 
 from assimilation.covariance import background_root
 from assimilation.observations import Observations
@@ -120,9 +120,8 @@ def assimilate(
     )
     root = background_root(control, deviation=background_error).astype(jnp.float32)
     begins = list(range(0, records, length))
-    forward = jax.jit(lambda p, s, f: on_records(s, *rollout(model, p, s, f)))
-    free = forward(parameters, state, forcing_from(data))
-    open_loop = {name: np.asarray(OPERATORS[name](free)) for name in saved}
+    forward = jax.jit(partial(_forward, model))
+    free, free_parameters = state, parameters
     collected: list[dict[str, dict[str, np.ndarray]]] = []
     notes: list[dict[str, np.ndarray]] = []
     first_parameters, parameter_error = parameters, np.zeros(0)
@@ -130,28 +129,32 @@ def assimilate(
         end = min(begin + length, records)
         forcing = forcing_from(data.isel(time=slice(begin, end)))
         result = analyse(parameters, state, forcing, observations.window(begin, end), root)
-        before = forward(parameters, state, forcing)
         kept = np.asarray(result.converged)
-        analysed = {name: values.T for name, values in result.series.items()}
-        after = _where(kept, analysed, before)
-        ends = forward_end(model, parameters, state, forcing)
+        after = _where(kept, result.series, result.background)
+        # In the first window the background is the open loop.
+        uncorrected, free = (
+            (result.background, result.background_state)
+            if number == 0
+            else forward(free_parameters, free, forcing)
+        )
         collected.append(
             {
                 "": {n: np.asarray(OPERATORS[n](after)) for n in saved},
-                "_background": {n: np.asarray(OPERATORS[n](before)) for n in saved},
-                "_analysis_error": {n: np.asarray(result.error[n]).T for n in with_error},
+                "_background": {n: np.asarray(OPERATORS[n](result.background)) for n in saved},
+                "_open_loop": {n: np.asarray(OPERATORS[n](uncorrected)) for n in saved},
+                "_analysis_error": {n: np.asarray(result.error[n]) for n in with_error},
             }
         )
         notes.append(_notes(result))
-        state = {n: jnp.where(kept, result.state[n], ends[n]) for n in state}
+        state = {n: jnp.where(kept, result.state[n], result.background_state[n]) for n in state}
         for k, name in enumerate(control):
             if name in parameters:
-                value = jnp.where(kept, result.control[:, k], parameters[name])
+                value = jnp.where(kept, result.control[k], parameters[name])
                 parameters = parameters | {name: value}
         parameter_error = np.asarray(result.control_error)
         if progress is not None:
             progress(number + 1, len(begins))
-    analysis = _dataset(data, collected, open_loop)
+    analysis = _dataset(data, collected)
     for k, name in enumerate(control):
         if name in first_parameters:
             units = VARIABLES[f"clim_{name}"].units
@@ -161,7 +164,7 @@ def assimilate(
                 np.asarray(first_parameters[name]),
                 {"units": units},
             )
-            analysis[f"{name}_analysis_error"] = ("column", parameter_error[:, k], {"units": units})
+            analysis[f"{name}_analysis_error"] = ("column", parameter_error[k], {"units": units})
     for name in notes[0]:
         analysis[name] = (("window", "column"), np.stack([note[name] for note in notes]))
     failed = np.argwhere(~analysis["converged"].to_numpy())
@@ -181,12 +184,10 @@ def assimilate(
     return analysis
 
 
-def forward_end(model: Model, parameters: Any, state: Any, forcing: Any) -> Any:
-    """State after the last step of a rollout, leaves `[column]`."""
-    return jax.tree.map(lambda x: x[-1], _rollout(model, parameters, state, forcing)[0])
-
-
-_rollout = jax.jit(rollout)
+def _forward(model: Model, parameters: Any, state: Any, forcing: Any) -> tuple[Series, Any]:
+    """A window's trajectory on the data's records, and the state after it."""
+    states, diagnostics = rollout(model, parameters, state, forcing)
+    return on_records(state, states, diagnostics), {n: x[-1] for n, x in states.items()}
 
 
 def scores_against(truth: xr.Dataset, analysis: xr.Dataset) -> dict[str, float]:
@@ -250,14 +251,10 @@ def _notes(result: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(getattr(result, name)) for name in names}
 
 
-def _dataset(
-    data: xr.Dataset,
-    collected: list[dict[str, dict[str, np.ndarray]]],
-    open_loop: Mapping[str, Float[np.ndarray, "record column"]],
-) -> xr.Dataset:
+def _dataset(data: xr.Dataset, collected: list[dict[str, dict[str, np.ndarray]]]) -> xr.Dataset:
     place = [name for name in ("lat", "lon", "climate_index") if name in data]
     analysis = data[place].assign_coords(time=data["time"])
-    for suffix in ("", "_background", "_analysis_error"):
+    for suffix in ("", "_background", "_open_loop", "_analysis_error"):
         for name in collected[0][suffix]:
             series = np.concatenate([piece[suffix][name] for piece in collected])
             attributes = {"units": UNITS[name], "long_name": _long_name(name, suffix)}
@@ -266,9 +263,6 @@ def _dataset(
                 series.astype(np.float32),
                 attributes,
             )
-    for name, series in open_loop.items():
-        attributes = {"units": UNITS[name], "long_name": _long_name(name, "_open_loop")}
-        analysis[f"{name}_open_loop"] = (("time", "column"), series, attributes)
     analysis.attrs = {"title": "Analysis", "Conventions": "CF-1.8"}
     return analysis
 

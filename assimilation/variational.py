@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from assimilation.observations import Observations
 from assimilation.operators import OPERATORS, Series, on_records
+from hybrid_land.columnwise import columnwise
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
 from hybrid_land.variables import SOIL_WATER
@@ -56,7 +57,7 @@ def bounds(name: str, parameters: Parameters) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class Problem:
-    """4D-Var over one window of one column (every leaf has a column axis of length 1).
+    """4D-Var over one window, for any number of columns that do not know of each other.
 
         J(v) = v . v / 2 + sum_i [(y_i - H_i(M(x0(v)))) / sigma_i]^2 / 2
         x0(v) = b(b^-1(x_background) + U v),   B = U U^T
@@ -67,11 +68,11 @@ class Problem:
 
     Attributes:
         model: anything with the `step` interface.
-        parameters: the background's parameters.
-        background: the background's state at the window's start.
-        forcing: leaves `[record, 1]`.
-        observations: leaves `[record, 1]`.
-        root: U, `[control, control]`.
+        parameters: the background's parameters, leaves `[column]`.
+        background: the background's state at the window's start, leaves `[column]`.
+        forcing: leaves `[record, column]`.
+        observations: leaves `[record, column]`.
+        root: U of each column, `[control, control, column]`.
         control: names of the control variables: prognostic names or parameters.
     """
 
@@ -80,12 +81,12 @@ class Problem:
     background: State
     forcing: ForcingSeries
     observations: Observations
-    root: Float[Array, "control control"]
+    root: Float[Array, "control control column"]
     control: tuple[str, ...]
 
-    def start(self, v: Float[Array, " control"]) -> tuple[Parameters, State]:
+    def start(self, v: Float[Array, "control column"]) -> tuple[Parameters, State]:
         """Parameters and initial state for a whitened control variable."""
-        step = self.root @ v
+        step = jnp.einsum("ijc,jc->ic", self.root, v)
         parameters, state = dict(self.parameters), dict(self.background)
         for k, name in enumerate(self.control):
             group = state if name in state else parameters
@@ -97,31 +98,31 @@ class Problem:
                 group[name] = to_bounded(free, lower, upper)
         return parameters, state
 
-    def series(self, v: Float[Array, " control"]) -> Series:
-        """The window's trajectory on the data's records, leaves `[record, 1]`."""
+    def trajectory(self, v: Float[Array, "control column"]) -> tuple[Series, State]:
+        """The window on the data's records, leaves `[record, column]`, and the state after it."""
         parameters, state = self.start(v)
         states, diagnostics = rollout(self.model, parameters, state, self.forcing)
-        return on_records(state, states, diagnostics)
+        last = {name: after[-1] for name, after in states.items()}
+        return on_records(state, states, diagnostics), last
 
-    def departures(self, v: Float[Array, " control"]) -> Float[Array, " observation"]:
-        """(y - H(M(x0(v)))) / sigma, zero where nothing was observed."""
-        return self.departures_of(self.series(v))
-
-    def departures_of(self, series: Series) -> Float[Array, " observation"]:
-        """The departures of a trajectory that is at hand."""
+    def departures(self, series: Series) -> Float[Array, "observation column"]:
+        """(y - H(x)) / sigma of a trajectory, zero where nothing was observed."""
         seen = self.observations
         return jnp.concatenate(
             [
-                (seen.mask[k] * (seen.values[k] - OPERATORS[k](series)) / seen.errors[k]).ravel()
+                seen.mask[k] * (seen.values[k] - OPERATORS[k](series)) / seen.errors[k]
                 for k in seen.values
             ]
         )
 
-    def terms(self, v: Float[Array, " control"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def terms(
+        self, v: Float[Array, "control column"]
+    ) -> tuple[Float[Array, " column"], Float[Array, " column"]]:
         """Jb and Jo."""
-        return 0.5 * jnp.vdot(v, v), 0.5 * jnp.sum(self.departures(v) ** 2)
+        departures = self.departures(self.trajectory(v)[0])
+        return 0.5 * jnp.sum(v**2, axis=0), 0.5 * jnp.sum(departures**2, axis=0)
 
-    def cost(self, v: Float[Array, " control"]) -> Float[Array, ""]:
+    def cost(self, v: Float[Array, "control column"]) -> Float[Array, " column"]:
         """J = Jb + Jo."""
         background, observation = self.terms(v)
         return background + observation
@@ -129,16 +130,18 @@ class Problem:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The result of one window; leaves have a leading axis `column`.
+    """The result of one window.
 
     Attributes:
-        v: whitened control variable at the minimum.
-        series: analysed trajectory, leaves `[column, record]`.
+        v: whitened control variable at the minimum, `[control, column]`.
+        series: analysed trajectory, leaves `[record, column]`.
+        background: the background's trajectory, same shapes.
         error: standard deviation of the analysis error, by observable or variable, same shape.
         state: state after the window's last step, leaves `[column]`.
-        control: analysed control variables at the window's start, `[column, control]`.
+        background_state: the background's.
+        control: analysed control variables at the window's start, `[control, column]`.
         control_error: their standard deviations.
-        cost_background: Jb at the minimum.
+        cost_background: Jb at the minimum, `[column]`.
         cost_observation: Jo at the minimum.
         cost_start: J at the background.
         gradient_norm: of J at the minimum.
@@ -148,12 +151,14 @@ class Analysis:
             not, the column must keep its background.
     """
 
-    v: Float[Array, "column control"]
-    series: dict[str, Float[Array, "column record"]]
-    error: dict[str, Float[Array, "column record"]]
+    v: Float[Array, "control column"]
+    series: dict[str, Float[Array, "record column"]]
+    background: dict[str, Float[Array, "record column"]]
+    error: dict[str, Float[Array, "record column"]]
     state: dict[str, Float[Array, " column"]]
-    control: Float[Array, "column control"]
-    control_error: Float[Array, "column control"]
+    background_state: dict[str, Float[Array, " column"]]
+    control: Float[Array, "control column"]
+    control_error: Float[Array, "control column"]
     cost_background: Float[Array, " column"]
     cost_observation: Float[Array, " column"]
     cost_start: Float[Array, " column"]
@@ -190,73 +195,55 @@ def make_window_analysis(
         `[record, column]`.
     """
     names = tuple(control)
+    size = len(names)
     solver = optimistix.BFGS(rtol=tolerance, atol=tolerance)
 
-    # Under `vmap` a column's leaves have lost the axis that the interface's shapes name.
-    def one(parameters: Any, background: Any, forcing: Any, observations: Any, root: Array) -> Any:
-        def widen(tree: Any) -> Any:
-            return jax.tree.map(lambda leaf: leaf[..., None], tree)
+    # The minimiser rebuilds its arguments with leaves of other types: plain containers only.
+    def problem_of(data: Any) -> Problem:
+        *before, (values, errors, mask), root = data
+        return Problem(model, *before, Observations(values, errors, mask), root, names)
 
-        problem = Problem(
-            model=model,
-            parameters=widen(parameters),
-            background=widen(background),
-            forcing=widen(forcing),
-            observations=widen(observations),
-            root=root,
-            control=names,
-        )
-        zero = jnp.zeros(len(names), root.dtype)
-        found = optimistix.minimise(
-            lambda v, _: problem.cost(v), solver, zero, max_steps=max_iterations, throw=False
-        )
+    cost = columnwise(lambda v, data: problem_of(data).cost(v), mode="reverse")
 
-        def outcome(v: Array) -> tuple[Any, Any]:
-            """What is differentiated at the minimum, and all that is reported of it."""
-            parameters_at, state_at = problem.start(v)
-            states, diagnostics = rollout(model, parameters_at, state_at, problem.forcing)
-            series = on_records(state_at, states, diagnostics)
-            values = jnp.stack([(state_at | parameters_at)[name][0] for name in names])
-            wanted = {name: OPERATORS[name](series)[:, 0] for name in error_of}
-            differentiated = (problem.departures_of(series), values, wanted)
-            last = {name: after[-1, 0] for name, after in states.items()}
-            return differentiated, (differentiated, series, last)
+    @jax.jit
+    def minimise(data: Any) -> tuple[Array, Array]:
+        def one(data: Any) -> tuple[Array, Array]:
+            found = optimistix.minimise(
+                cost,
+                solver,
+                jnp.zeros(size, data[-1].dtype),
+                data,
+                max_steps=max_iterations,
+                throw=False,
+            )
+            return found.value, found.stats["num_steps"]
 
-        # The step limit alone is no failure: a lower cost than the background's is an analysis.
-        start = problem.cost(zero)
-        sane = jnp.where(jnp.isfinite(found.value), found.value, 0.0)
-        slopes, (at_minimum, series, last) = jax.jacfwd(outcome, has_aux=True)(sane)
-        departures, values, _ = at_minimum
-        background_cost, observation_cost = (
-            0.5 * jnp.vdot(sane, sane),
-            0.5 * departures @ departures,
-        )
-        end = background_cost + observation_cost
-        sound = jnp.isfinite(end) & jnp.all(jnp.isfinite(found.value)) & (end <= start)
-        sensitivity, of_control, of_series = slopes
-        covariance = jnp.linalg.inv(jnp.eye(len(names)) + sensitivity.T @ sensitivity)
+        return jax.vmap(one, in_axes=-1, out_axes=-1)(data)
 
-        def deviation(slope: Array) -> Array:
-            variance = jnp.einsum("...i,ij,...j->...", slope, covariance, slope)
-            return jnp.sqrt(jnp.maximum(variance, 0.0))
+    @jax.jit
+    def outcome(data: Any, v: Array) -> tuple[Any, Any, Any, Any]:
+        """At v: departures, controls and wanted series with their slopes; trajectory and end."""
+        problem = problem_of(data)
 
-        return {
-            "v": sane,
-            "series": {name: values[:, 0] for name, values in series.items()},
-            "error": {name: deviation(slope) for name, slope in of_series.items()},
-            "state": last,
-            "control": values,
-            "control_error": deviation(of_control),
-            "cost_background": background_cost,
-            "cost_observation": observation_cost,
-            "cost_start": start,
-            "gradient_norm": jnp.linalg.norm(sane + departures @ sensitivity),
-            "signal": len(names) - jnp.trace(covariance),
-            "iterations": found.stats["num_steps"],
-            "converged": sound,
-        }
+        def differentiated(v: Array) -> tuple[Any, Any]:
+            parameters, state = problem.start(v)
+            series, last = problem.trajectory(v)
+            values = jnp.stack([(state | parameters)[name] for name in names])
+            wanted = {name: OPERATORS[name](series) for name in error_of}
+            return (problem.departures(series), values, wanted), (series, last)
 
-    batched = jax.jit(jax.vmap(one, in_axes=(0, 0, 1, 1, None)))
+        def slope(direction: Array) -> Any:
+            tangent = jnp.broadcast_to(direction[:, None], v.shape)
+            return jax.jvp(lambda v: differentiated(v)[0], (v,), (tangent,))[1]
+
+        results, (series, last) = differentiated(v)
+        return results, jax.lax.map(slope, jnp.eye(size, dtype=v.dtype)), series, last
+
+    @jax.jit
+    def background_of(data: Any) -> tuple[Array, Series, State]:
+        problem = problem_of(data)
+        series, last = problem.trajectory(jnp.zeros(problem.root.shape[1:], problem.root.dtype))
+        return 0.5 * jnp.sum(problem.departures(series) ** 2, axis=0), series, last
 
     def analyse(
         parameters: Parameters,
@@ -265,6 +252,46 @@ def make_window_analysis(
         observations: Observations,
         root: Float[Array, "control control"],
     ) -> Analysis:
-        return Analysis(**batched(parameters, background, forcing, observations, root))
+        seen = (observations.values, observations.errors, observations.mask)
+        columns = jax.tree.leaves(background)[0].shape[-1]
+        roots = jnp.broadcast_to(root[:, :, None], (size, size, columns))
+        data = (parameters, background, forcing, seen, roots)
+        cost_start, series_before, state_before = background_of(data)
+        found, iterations = minimise(data)
+        finite = jnp.all(jnp.isfinite(found), axis=0)
+        v = jnp.where(finite, found, 0.0)
+        (departures, values, _), slopes, series, last = outcome(data, v)
+        jacobian, of_control, of_series = slopes
+        hessian = (
+            jnp.einsum("iyc,jyc->cij", jacobian, jacobian) + jnp.eye(size, dtype=root.dtype)[None]
+        )
+        covariance = jnp.linalg.inv(hessian)
+
+        def deviation(slope: Float[Array, "control value column"]) -> Array:
+            variance = jnp.einsum("ivc,cij,jvc->vc", slope, covariance, slope)
+            return jnp.sqrt(jnp.maximum(variance, 0.0))
+
+        cost_background = 0.5 * jnp.sum(v**2, axis=0)
+        cost_observation = 0.5 * jnp.sum(departures**2, axis=0)
+        end = cost_background + cost_observation
+        gradient = v + jnp.einsum("iyc,yc->ic", jacobian, departures)
+        return Analysis(
+            v=v,
+            series=series,
+            background=series_before,
+            error={name: deviation(slope) for name, slope in of_series.items()},
+            state=last,
+            background_state=state_before,
+            control=values,
+            control_error=deviation(of_control),
+            cost_background=cost_background,
+            cost_observation=cost_observation,
+            cost_start=cost_start,
+            gradient_norm=jnp.linalg.norm(gradient, axis=0),
+            signal=size - jnp.trace(covariance, axis1=1, axis2=2),
+            iterations=iterations,
+            # The step limit alone is no failure: a lower cost than the background's is an analysis.
+            converged=finite & jnp.isfinite(end) & (end <= cost_start),
+        )
 
     return analyse
