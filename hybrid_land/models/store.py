@@ -140,6 +140,7 @@ def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emu
         spread=np.ones(size),
         hidden=description["hidden"],
         time_step=description["time_step"],
+        expected_error=tuple(description.get("validation_rmse", {}).items()),
         rngs=nnx.Rngs(params=jax.random.key(0)),
     )
     _require_this_version(

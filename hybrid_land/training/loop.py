@@ -28,6 +28,7 @@ from hybrid_land.training.loss import Scales, measure_scales, rollout_loss
 from hybrid_land.training.split import split
 from hybrid_land.training.windows import Windows, pack
 from hybrid_land.variables import (
+    DIAGNOSTIC,
     FORCING,
     PROGNOSTIC,
     SNOW_INNER,
@@ -130,11 +131,14 @@ def train(
             last = done == config.updates
             if done % config.validate_every == 0 or last:
                 candidate = nnx.merge(definition, progress.average, fixed)
-                scores = validation_scores(candidate, validation)
+                scores, errors = validation_scores(candidate, validation)
                 score = scores["score"]
                 if score < progress.best:
                     progress = Progress(weights, average, state, done, score)
-                    facts = _facts(data, config, command, scores, done)
+                    facts = _facts(data, config, command, done) | {
+                        "validation": scores,
+                        "validation_rmse": errors,
+                    }
                     save_model(candidate, run, facts=facts)
                 spent = time.monotonic() - begun
                 record = {
@@ -301,39 +305,44 @@ def _make_update(
     return update
 
 
-def validation_scores(model: Emulator, validation: Sequence[xr.Dataset]) -> dict[str, float]:
-    """Free rollout over the withheld columns: RMSE of each prognostic variable over its spread.
+def validation_scores(
+    model: Emulator, validation: Sequence[xr.Dataset]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Free rollout over the withheld columns.
 
-    The spread is the truth's over time, about each column's mean; `score` is the mean over the
-    variables. A rollout that is not finite scores infinity.
+    Returns:
+        RMSE of each prognostic variable over its spread, which is the truth's over time about
+        each column's mean, with `score` their mean (infinity for a rollout that is not finite);
+        and the RMSE of each variable in its own unit.
     """
-    squares = {name: [0.0, 0.0] for name in PROGNOSTIC}
+    sums = {name: np.zeros(3) for name in (*PROGNOSTIC, *DIAGNOSTIC)}
     for truth in validation:
         run = simulate(model, truth)
         snow = truth["sd"] > SNOW_PRESENT
-        for name in PROGNOSTIC:
+        for name in sums:
             where = snow if name in SNOW_INNER else xr.ones_like(snow)
             actual = truth[name].where(where)
-            squares[name][0] += float(((run[name] - actual) ** 2).sum(dtype=np.float64))
-            squares[name][1] += float(((actual - actual.mean("time")) ** 2).sum(dtype=np.float64))
-    scores = {name: float(np.sqrt(a / max(b, 1e-30))) for name, (a, b) in squares.items()}
+            sums[name] += (
+                float(((run[name] - actual) ** 2).sum(dtype=np.float64)),
+                float(((actual - actual.mean("time")) ** 2).sum(dtype=np.float64)),
+                float(actual.count()),
+            )
+    scores = {
+        name: float(np.sqrt(sums[name][0] / max(sums[name][1], 1e-30))) for name in PROGNOSTIC
+    }
     mean = float(np.mean(list(scores.values())))
-    return {"score": mean if np.isfinite(mean) else float("inf"), **scores}
+    errors = {name: float(np.sqrt(a / max(count, 1.0))) for name, (a, _, count) in sums.items()}
+    return {"score": mean if np.isfinite(mean) else float("inf"), **scores}, errors
 
 
 def _facts(
-    data: Sequence[str | Path],
-    config: TrainingConfig,
-    command: str,
-    scores: dict[str, float],
-    update: int,
+    data: Sequence[str | Path], config: TrainingConfig, command: str, update: int
 ) -> dict[str, Any]:
     return {
         "trained_on": [Path(path).name for path in data],
         "command": command,
         "config": config.model_dump(mode="json"),
         "update": update,
-        "validation": scores,
     }
 
 
