@@ -36,6 +36,7 @@ def calibrate(
     chains: int = 4,
     warmup: int = 200,
     draws: int = 300,
+    max_tree_depth: int = 6,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> az.InferenceData:
@@ -57,6 +58,7 @@ def calibrate(
         chains: of each column.
         warmup: transitions of adaptation.
         draws: kept of each chain.
+        max_tree_depth: of a trajectory; all columns wait for the longest one.
         seed: of the random numbers.
         progress: called with transitions done and in all.
 
@@ -91,6 +93,7 @@ def calibrate(
         chains=chains,
         warmup=warmup,
         draws=draws,
+        max_tree_depth=max_tree_depth,
         key=jax.random.key(seed),
         progress=progress,
     )

@@ -102,7 +102,9 @@ def sample_columns(
         mean = jnp.einsum("cdn,cd->cn", flat, weight)
         spread = jnp.einsum("cdn,cd->cn", (flat - mean[:, None, :]) ** 2, weight)
         floor = (jnp.std(flat, axis=1) / _PRIOR_DRAWS) ** 2
-        chosen = jax.random.categorical(choice_key, jnp.log(weight)[:, None, :], shape=(count, chains))
+        chosen = jax.random.categorical(
+            choice_key, jnp.log(weight)[:, None, :], shape=(count, chains)
+        )
         first = jnp.take_along_axis(flat, chosen[:, :, None], axis=1).reshape(-1, len(names))
         return (
             {name: first[:, i] for i, name in enumerate(sorted(names))},

@@ -101,17 +101,19 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     for key in draws.data_vars:
         values = draws[key]
         low, high = values.quantile([tail, 1.0 - tail], dim=("chain", "draw")).to_numpy()
-        rhat = az.rhat(draws, var_names=[key])[key].to_numpy()
+        each = values.transpose("column", "chain", "draw").to_numpy()
+        rhat = np.asarray([az.rhat(column) for column in each])
         row = {
             "mean": values.mean(("chain", "draw")).to_numpy(),
             "sd": values.std(("chain", "draw")).to_numpy(),
             "low": low,
             "high": high,
             "rhat": rhat,
-            "ess": az.ess(draws, var_names=[key])[key].to_numpy(),
+            "ess": np.asarray([az.ess(column) for column in each]),
         }
         result[str(key)] = {name: [float(x) for x in column] for name, column in row.items()}
-        worst = max(worst, float(np.nanmax(rhat))) if not single else worst
+        # It is NaN where draws are not finite or never move, which is no agreement.
+        worst = max(worst, float(np.nan_to_num(rhat, nan=np.inf).max())) if not single else worst
         units = values.attrs.get("units", "")
         labels = draws["column"].to_numpy() if "column" in draws.coords else range(len(low))
         for i, label in enumerate(labels):

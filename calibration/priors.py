@@ -29,11 +29,15 @@ def field_capacity_range(parameters: Parameters) -> tuple[Array, Array]:
     return low, jnp.maximum(wilting + CAP_FRACTION[1] * room, low + _LEAST_ROOM)
 
 
-def _field_capacity(given: Parameters, drawn: Parameters, sampled: Sequence[str]) -> dist.Distribution:
+def _field_capacity(
+    given: Parameters, drawn: Parameters, sampled: Sequence[str]
+) -> dist.Distribution:
     return dist.Uniform(*field_capacity_range(given | drawn))
 
 
-def _wilting_point(given: Parameters, drawn: Parameters, sampled: Sequence[str]) -> dist.Distribution:
+def _wilting_point(
+    given: Parameters, drawn: Parameters, sampled: Sequence[str]
+) -> dist.Distribution:
     low, high = (factor * given["theta_pwp"] for factor in _WILTING_FACTOR)
     if "theta_cap" not in sampled:
         high = jnp.minimum(high, given["theta_cap"] - _LEAST_ROOM)
@@ -91,5 +95,5 @@ def draw_parameters(
     drawn: dict[str, Array] = {}
     for name in PRIORS:
         if name in names:
-            drawn[name] = numpyro.sample(name, PRIORS[name](given, drawn, names))
+            drawn[name] = jnp.asarray(numpyro.sample(name, PRIORS[name](given, drawn, names)))
     return drawn

@@ -37,14 +37,12 @@ def columnwise(
             value, pull = jax.vjp(lambda at: function(at, data), x)
             return value, pull(jnp.ones_like(value))[0]
         leaves, tree = jax.tree.flatten(x)
-        value, found = None, []
+        found = []
         for i in range(len(leaves)):
             tangents = [jnp.full_like(leaf, float(i == k)) for k, leaf in enumerate(leaves)]
-            value, slope = jax.jvp(
-                lambda at: function(at, data), (x,), (jax.tree.unflatten(tree, tangents),)
-            )
-            found.append(slope)
-        return value, jax.tree.unflatten(tree, found)
+            way = jax.tree.unflatten(tree, tangents)
+            found.append(jax.jvp(lambda at: function(at, data), (x,), (way,)))
+        return found[0][0], jax.tree.unflatten(tree, [slope for _, slope in found])
 
     def mapped(native: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         @custom_vmap

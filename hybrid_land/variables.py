@@ -122,19 +122,13 @@ _TABLE: tuple[Variable, ...] = (
     Variable(
         "ssro", "diagnostic", "kg m-2", "sub-surface runoff over the step", -50.0, 2e3, "amount"
     ),
-    Variable(
-        "met_ctpf", "forcing", "1", "convective fraction of precipitation", 0.0, 1.0, "mean"
-    ),
-    Variable(
-        "met_lwdown", "forcing", "W m-2", "downward longwave radiation", 20.0, 800.0, "mean"
-    ),
+    Variable("met_ctpf", "forcing", "1", "convective fraction of precipitation", 0.0, 1.0, "mean"),
+    Variable("met_lwdown", "forcing", "W m-2", "downward longwave radiation", 20.0, 800.0, "mean"),
     Variable("met_psurf", "forcing", "Pa", "surface pressure", 4e4, 1.15e5, "mean"),
     Variable("met_qair", "forcing", "kg kg-1", "specific humidity", 0.0, 0.06, "mean"),
     Variable("met_rainf", "forcing", "kg m-2 s-1", "rainfall rate", 0.0, 0.1, "mean"),
     Variable("met_snowf", "forcing", "kg m-2 s-1", "snowfall rate", 0.0, 0.1, "mean"),
-    Variable(
-        "met_swdown", "forcing", "W m-2", "downward shortwave radiation", 0.0, 1500.0, "mean"
-    ),
+    Variable("met_swdown", "forcing", "W m-2", "downward shortwave radiation", 0.0, 1500.0, "mean"),
     Variable("met_tair", "forcing", "K", "air temperature", 180.0, 340.0, "mean"),
     Variable("met_wind_e", "forcing", "m s-1", "eastward wind", -100.0, 100.0, "mean"),
     Variable("met_wind_n", "forcing", "m s-1", "northward wind", -100.0, 100.0, "mean"),
@@ -164,17 +158,13 @@ _TABLE: tuple[Variable, ...] = (
     _parameter("veg_rsminl", "s m-1", "minimum stomatal resistance, low vegetation", 0.0, 2e3),
     _parameter("geopot", "m2 s-2", "surface geopotential", -1e4, 1e5),
     _parameter("sdor", "m", "standard deviation of orography", 0.0, 5e3),
-    _parameter(
-        "ctype", "1", "photosynthesis pathway of low vegetation (3: C3, 4: C4)", 0.0, 4.0
-    ),
+    _parameter("ctype", "1", "photosynthesis pathway of low vegetation (3: C3, 4: C4)", 0.0, 4.0),
     _parameter("malbedo", "1", "monthly background albedo", 0.0, 1.0, optional=True),
     _parameter("cu", "1", "urban cover", 0.0, 1.0, optional=True),
     _parameter("clake", "1", "lake cover", 0.0, 1.0, optional=True),
     _parameter("glm", "1", "glacier mask", 0.0, 1.0, optional=True),
     _parameter("landsea", "1", "land sea mask", 0.0, 1.0, optional=True),
-    _parameter(
-        "sdfor", "m", "standard deviation of filtered orography", 0.0, 5e3, optional=True
-    ),
+    _parameter("sdfor", "m", "standard deviation of filtered orography", 0.0, 5e3, optional=True),
     _parameter(
         "mlail", "m2 m-2", "monthly leaf area index, low vegetation", 0.0, 15.0, optional=True
     ),

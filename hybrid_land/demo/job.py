@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.data.samples import load_sample
+from hybrid_land.demo.answer_to_field_capacity import answer_to_field_capacity
+from hybrid_land.demo.field_capacity import field_capacity
 from hybrid_land.demo.free_run import free_run
 from hybrid_land.demo.part import Part, Say
 from hybrid_land.demo.surface_to_root import surface_to_root
@@ -49,7 +51,7 @@ def demo(
     """
     folder = make_folder(out)
     emulator = load_model(model)
-    unseen = load_sample("unseen").load()
+    unseen, varied = load_sample("unseen").load(), load_sample("theta_cap").load()
     parts: dict[str, Part] = {}
     seconds: dict[str, float] = {}
     questions: dict[str, tuple[str, Callable[[Say], Part]]] = {
@@ -60,6 +62,14 @@ def demo(
         "assimilation": (
             "4D-Var of surface soil moisture",
             lambda say: surface_to_root(emulator, unseen, out=folder, say=say),
+        ),
+        "calibration": (
+            "Field capacity by NUTS",
+            lambda say: field_capacity(emulator, varied, out=folder, say=say),
+        ),
+        "sensitivity": (
+            "Answer to field capacity",
+            lambda say: answer_to_field_capacity(emulator, varied, out=folder, say=say),
         ),
     }
     with Progress(
