@@ -103,9 +103,10 @@ def _section(metrics: dict, out: Path) -> Section:
             f"ECLand ran with {len(_MEMBERS)} values of theta_cap at "
             f"{metrics['columns'] // len(_MEMBERS)} places. Its {' and '.join(_NOISE)} were "
             f"observed every {_EVERY // 4} days for {days} days with noise of "
-            f"{_NOISE['swvl1']:g} m³ m⁻³, as by probes. NUTS drew four chains from the posterior of each column's theta_cap, with the gradient through the "
-            "emulator's rollout and the emulator's own error, as its validation measured it, in "
-            "the likelihood. The prior is uniform between bounds from wilting point and "
+            f"{_NOISE['swvl1']:g} m³ m⁻³, as by probes. NUTS drew four chains from the "
+            "posterior of each column's theta_cap, with the gradient through the emulator's "
+            "rollout and the emulator's own error, as its validation measured it, in the "
+            "likelihood. The prior is uniform between bounds from wilting point and "
             "saturation; the first state is given."
         ),
         findings=calibration_findings(metrics),
