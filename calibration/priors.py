@@ -1,6 +1,6 @@
 """What is held possible of a column's parameters before any observation is used."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpyro
@@ -8,7 +8,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from hybrid_land.errors import InputError
-from hybrid_land.interface import Parameters
+
+Scalars = dict[str, Float[Array, ""]]  # the parameters of one column
 
 # (theta_cap - theta_pwp) / (theta_max - theta_pwp) of the training columns; beyond it no model
 # trained on them has seen anything.
@@ -18,7 +19,9 @@ _WILTING_FACTOR = (0.5, 1.5)  # of the given wilting point
 _LOG_SPREAD = 0.5  # of parameters known to a factor
 
 
-def field_capacity_range(parameters: Parameters) -> tuple[Array, Array]:
+def field_capacity_range(
+    parameters: Mapping[str, Float[Array, "*shape"]],
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """Least and largest theta_cap of a column that its wilting point and saturation allow.
 
     theta_pwp + f (theta_max - theta_pwp) with f the range of the training columns, and never
@@ -29,15 +32,11 @@ def field_capacity_range(parameters: Parameters) -> tuple[Array, Array]:
     return low, jnp.maximum(wilting + CAP_FRACTION[1] * room, low + _LEAST_ROOM)
 
 
-def _field_capacity(
-    given: Parameters, drawn: Parameters, sampled: Sequence[str]
-) -> dist.Distribution:
+def _field_capacity(given: Scalars, drawn: Scalars, sampled: Sequence[str]) -> dist.Distribution:
     return dist.Uniform(*field_capacity_range(given | drawn))
 
 
-def _wilting_point(
-    given: Parameters, drawn: Parameters, sampled: Sequence[str]
-) -> dist.Distribution:
+def _wilting_point(given: Scalars, drawn: Scalars, sampled: Sequence[str]) -> dist.Distribution:
     low, high = (factor * given["theta_pwp"] for factor in _WILTING_FACTOR)
     if "theta_cap" not in sampled:
         high = jnp.minimum(high, given["theta_cap"] - _LEAST_ROOM)
@@ -45,7 +44,7 @@ def _wilting_point(
 
 
 def _to_a_factor(name: str) -> Callable[..., dist.Distribution]:
-    def prior(given: Parameters, drawn: Parameters, sampled: Sequence[str]) -> dist.Distribution:
+    def prior(given: Scalars, drawn: Scalars, sampled: Sequence[str]) -> dist.Distribution:
         return dist.LogNormal(jnp.log(given[name]), _LOG_SPREAD)
 
     return prior
@@ -79,9 +78,7 @@ def require_prior(names: Sequence[str], available: Sequence[str]) -> None:
         raise InputError(f"parameters {', '.join(names)}: one is named twice; name each once")
 
 
-def draw_parameters(
-    given: dict[str, Float[Array, ""]], *, names: Sequence[str]
-) -> dict[str, Float[Array, ""]]:
+def draw_parameters(given: Scalars, *, names: Sequence[str]) -> Scalars:
     """The prior as a NumPyro model: draw each named parameter of one column.
 
     Field capacity is uniform over `field_capacity_range`; the wilting point uniform over 0.5 to

@@ -1,0 +1,98 @@
+"""Priors: within what the column allows, in the right order, and what cannot be estimated."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpyro.handlers import seed, trace
+from scipy import stats
+
+from calibration.priors import PRIORS, draw_parameters, field_capacity_range, require_prior
+from hybrid_land.errors import InputError
+
+MANY = 4000
+LOAM = {
+    "theta_pwp": 0.15,
+    "theta_cap": 0.33,
+    "theta_max": 0.45,
+    "ksat": 2e-6,
+    "veg_rsminh": 250.0,
+    "veg_rsminl": 80.0,
+}
+
+
+def draws(names, given=LOAM):
+    given = {name: jnp.asarray(value) for name, value in given.items()}
+    keys = jax.random.split(jax.random.key(0), MANY)
+    drawn = jax.vmap(lambda key: seed(draw_parameters, key)(given, names=names))(keys)
+    return {name: np.asarray(values, float) for name, values in drawn.items()}
+
+
+def test_range_of_field_capacity_is_that_of_the_training_columns():
+    low, high = field_capacity_range({name: jnp.asarray([value]) for name, value in LOAM.items()})
+    np.testing.assert_allclose(low, 0.15 + 0.15 * 0.30, rtol=1e-6)
+    np.testing.assert_allclose(high, 0.15 + 1.10 * 0.30, rtol=1e-6)
+
+
+@pytest.mark.parametrize("saturation", [0.45, 0.2, 0.16, 0.15, 0.1])
+def test_field_capacity_is_above_the_wilting_point_however_little_room(saturation):
+    column = {name: jnp.asarray([value]) for name, value in LOAM.items()}
+    low, high = field_capacity_range(column | {"theta_max": jnp.asarray([saturation])})
+    assert float(low[0]) >= 0.15 + 0.02 - 1e-6
+    assert float(high[0]) >= float(low[0]) + 0.02 - 1e-6
+
+
+def test_field_capacity_alone_is_uniform_over_its_range():
+    drawn = draws(("theta_cap",))["theta_cap"]
+    assert stats.kstest(drawn, stats.uniform(0.195, 0.285).cdf).pvalue > 1e-3
+
+
+def test_wilting_point_alone_stays_below_the_given_field_capacity():
+    drawn = draws(("theta_pwp",))["theta_pwp"]
+    assert stats.kstest(drawn, stats.uniform(0.075, 0.15).cdf).pvalue > 1e-3
+    close = draws(("theta_pwp",), LOAM | {"theta_cap": 0.17})["theta_pwp"]
+    assert stats.kstest(close, stats.uniform(0.075, 0.075).cdf).pvalue > 1e-3
+
+
+def test_drawn_together_they_are_in_order():
+    """Field capacity's range moves with the wilting point that was drawn, in either order."""
+    for names in (("theta_cap", "theta_pwp"), ("theta_pwp", "theta_cap")):
+        drawn = draws(names)
+        wilting, capacity = drawn["theta_pwp"], drawn["theta_cap"]
+        assert (capacity >= wilting + 0.02 - 1e-6).all()
+        fraction = (capacity - wilting) / (0.45 - wilting)
+        assert stats.kstest(fraction, stats.uniform(0.15, 0.95).cdf).pvalue > 1e-3
+        # The given field capacity does not bound a wilting point drawn with it.
+        assert stats.kstest(wilting, stats.uniform(0.075, 0.15).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", ["ksat", "veg_rsminh", "veg_rsminl"])
+def test_others_are_lognormal_about_the_given_value(name):
+    drawn = draws((name,))[name]
+    expected = stats.lognorm(0.5, scale=LOAM[name])
+    assert stats.kstest(drawn, expected.cdf).pvalue > 1e-3
+
+
+def test_only_what_is_named_is_drawn():
+    given = {name: jnp.asarray(value) for name, value in LOAM.items()}
+    seen = trace(seed(draw_parameters, jax.random.key(1))).get_trace(given, names=("ksat",))
+    assert list(seen) == ["ksat"]
+
+
+@pytest.mark.parametrize(
+    ("names", "available", "words"),
+    [
+        (("swvl1",), ("swvl1",), r"'swvl1' cannot be estimated, expected one of theta_pwp, .*"),
+        (("theta_cap", "ksat"), ("theta_cap",), "ksat is not in the data, expected clim_ksat"),
+        (("theta_cap", "theta_cap"), ("theta_cap",), "one is named twice; name each once"),
+    ],
+)
+def test_what_cannot_be_estimated_is_said(names, available, words):
+    with pytest.raises(InputError, match=words) as caught:
+        require_prior(names, available)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_priors_can_be_asked_for():
+    assert require_prior(tuple(PRIORS), tuple(LOAM)) is None
+    assert set(draws(tuple(PRIORS))) == set(PRIORS)
