@@ -200,8 +200,16 @@ def make_window_analysis(
 
     # The minimiser rebuilds its arguments with leaves of other types: plain containers only.
     def problem_of(data: Any) -> Problem:
-        *before, (values, errors, mask), root = data
-        return Problem(model, *before, Observations(values, errors, mask), root, names)
+        parameters, background, forcing, (values, errors, mask), root = data
+        return Problem(
+            model=model,
+            parameters=parameters,
+            background=background,
+            forcing=forcing,
+            observations=Observations(values=values, errors=errors, mask=mask),
+            root=root,
+            control=names,
+        )
 
     cost = columnwise(lambda v, data: problem_of(data).cost(v), mode="reverse")
 

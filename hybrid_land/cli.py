@@ -1,6 +1,7 @@
 """The command line: each command is one function of the library with files around it."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,13 +77,20 @@ def tell(message: str) -> None:
 
 def answer(result: dict[str, Any], *, as_json: bool, words: str) -> None:
     """Print a command's result: for a script, or in words."""
-    print(json.dumps(result, indent=1, default=_plain) if as_json else words)
+    print(json.dumps(_plain(result), indent=1, allow_nan=False) if as_json else words)
 
 
 def _plain(value: Any) -> Any:
+    """What JSON can say of a value: numbers that are not finite are null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value)
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)
 
 
 def _progress(label: str) -> Callable[[int, int], None]:
@@ -96,6 +104,9 @@ def _listed(names: str, *, option: str = "--parameters") -> tuple[str, ...]:
     found = tuple(part.strip() for part in names.split(",") if part.strip())
     if not found:
         raise InputError(f"{option} is empty, expected names such as theta_cap; give one")
+    for name in found:
+        if found.count(name) > 1:
+            raise InputError(f"{option}: {name!r} is named twice, expected once; remove one")
     return found
 
 
@@ -307,14 +318,22 @@ def sensitivity(
     as_json: AsJson = False,
 ) -> None:
     """How soil moisture and fluxes answer to parameters: curves, gradients, a table, figures."""
-    from hybrid_land.data.files import make_folder
+    from hybrid_land.columns import require_model_fits
+    from hybrid_land.data.files import require_folder
     from hybrid_land.models.store import load_model
     from hybrid_land.sensitivity import sensitivity as answer_to
 
+    folder = require_folder(out)
     emulator = load_model(model)
     forcing = open_data(data)
-    folder = make_folder(out)
-    result = answer_to(emulator, forcing, parameters=_listed(parameters), out=folder)
+    require_model_fits(emulator, forcing, source=data)
+    result = answer_to(
+        emulator,
+        forcing,
+        parameters=_listed(parameters),
+        out=folder,
+        progress=_progress("run"),
+    )
     table = {str(k): v.mean("column").to_numpy().tolist() for k, v in result.data_vars.items()}
     answer(
         {"out": str(folder), **table},

@@ -45,23 +45,29 @@ def columnwise(
         return found[0][0], jax.tree.unflatten(tree, [slope for _, slope in found])
 
     def mapped(native: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        @custom_vmap
-        def one(x: Any, data: Any) -> Any:
-            wide = jax.tree.map(lambda leaf: leaf[..., None], (x, data))
-            return jax.tree.map(lambda leaf: leaf[..., 0], native(*wide))
+        def call(x: Any, data: Any) -> Any:
+            # By leaves: JAX would rebuild the pytrees with flags in the place of arrays.
+            leaves, tree = jax.tree.flatten((x, data))
 
-        @one.def_vmap
-        def rule(axis_size: int, in_batched: Any, x: Any, data: Any) -> tuple[Any, Any]:
-            def last(leaf: Array, batched: bool) -> Array:
-                if batched:
-                    return jnp.moveaxis(leaf, 0, -1)
-                return jnp.broadcast_to(leaf[..., None], (*leaf.shape, axis_size))
+            @custom_vmap
+            def one(*leaves: Array) -> Any:
+                result = native(*jax.tree.unflatten(tree, [leaf[..., None] for leaf in leaves]))
+                return jax.tree.map(lambda leaf: leaf[..., 0], result)
 
-            result = native(*jax.tree.map(last, (x, data), tuple(in_batched)))
-            first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), result)
-            return first, jax.tree.map(lambda _: True, first)
+            @one.def_vmap
+            def rule(axis_size: int, in_batched: Any, *leaves: Array) -> tuple[Any, Any]:
+                def last(leaf: Array, batched: bool) -> Array:
+                    if batched:
+                        return jnp.moveaxis(leaf, 0, -1)
+                    return jnp.broadcast_to(leaf[..., None], (*leaf.shape, axis_size))
 
-        return one
+                result = native(*jax.tree.unflatten(tree, list(map(last, leaves, in_batched))))
+                first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), result)
+                return first, jax.tree.map(lambda _: True, first)
+
+            return one(*leaves)
+
+        return call
 
     value_of = mapped(function)
     slopes_of = mapped(slopes)

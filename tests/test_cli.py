@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hybrid_land.cli import app, main
+from calibration import load_posterior
+from hybrid_land.cli import answer, app, main
 from hybrid_land.data import load, validate
 from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SOIL_WATER
 from tests.kit import lay_out
@@ -167,6 +168,45 @@ def test_train_and_resume(capsys):
     history = [json.loads(line) for line in Path("trained/history.jsonl").read_text().splitlines()]
     assert [record["update"] for record in history] == [2, 4]
     assert not list(Path("trained").glob(".*"))
+
+
+def test_calibrate_writes_a_posterior(capsys):
+    command = (
+        "calibrate model good.nc --obs obs.nc --parameters theta_cap --method nuts --chains 2 "
+        "--warmup 10 --draws 10 --out posterior.nc"
+    )
+    found = run_json(command, capsys)
+    assert found["out"] == "posterior.nc"
+    row = found["theta_cap"]
+    assert {"mean", "sd", "low", "high", "rhat", "ess"} <= set(row)
+    posterior = load_posterior("posterior.nc")["posterior"]
+    assert posterior.theta_cap.dims == ("chain", "draw", "column")
+    assert dict(posterior.sizes) == {"chain": 2, "draw": 10, "column": 2}
+    np.testing.assert_allclose(row["mean"], posterior.theta_cap.mean(("chain", "draw")), rtol=1e-5)
+    assert (posterior.theta_cap > load("good.nc").clim_theta_pwp).all()
+    assert posterior.attrs["method"] == "nuts"
+
+
+def test_sensitivity_writes_curves_and_derivatives(capsys):
+    found = run_json("sensitivity model good.nc --parameters theta_cap,ksat --out answer", capsys)
+    assert found["out"] == "answer"
+    assert np.shape(found["swvl1"]) == (2, 9)
+    assert np.shape(found["swvl1_gradient"]) == (2,)
+    with xr.open_dataset("answer/sensitivity.nc") as answer:
+        assert answer.parameter.to_numpy().tolist() == ["theta_cap", "ksat"]
+        quotient = (answer.swvl2.sel(scale=1.05) - answer.swvl2.sel(scale=0.95)) / 0.1
+        np.testing.assert_allclose(answer.swvl2_gradient, quotient, rtol=0.2, atol=1e-5)
+        assert answer.swvl2.attrs["units"] == "m3 m-3"
+    assert "| theta_cap | swvl1 |" in Path("answer/sensitivity.md").read_text()
+    words = run("sensitivity model good.nc --out answer", capsys)
+    assert words == "answer: sensitivity.md, sensitivity.nc, sensitivity.png\n"
+
+
+def test_json_has_no_number_that_json_cannot_say(capsys):
+    answer(
+        {"a": [np.float32(np.nan), np.int64(2)], "b": (np.inf, None, True)}, as_json=True, words=""
+    )
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 2], "b": [None, None, True]}
 
 
 def test_assimilate_writes_an_analysis(capsys):

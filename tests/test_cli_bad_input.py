@@ -6,7 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.mistakes import ROLLOUT, TRAIN, Case, configured, data, guessed, holds, plain, scaled
+from tests.mistakes import (
+    ROLLOUT,
+    TRAIN,
+    Case,
+    configured,
+    data,
+    guessed,
+    holds,
+    observed,
+    plain,
+    scaled,
+)
 
 
 def describe_otherwise(old: str, new: str) -> Callable[[Path], object]:
@@ -181,6 +192,47 @@ ASSIMILATION = {
     ),
 }
 
+CALIBRATE = "calibrate model good.nc --obs obs.nc --out out.nc --method nuts --parameters"
+SENSITIVITY = "sensitivity model good.nc --out dir --parameters"
+
+PARAMETERS = {
+    "not to be estimated": plain(
+        f"{CALIBRATE} theta_gap", "parameter 'theta_gap' cannot be estimated", "expected", "correct"
+    ),
+    "none to estimate": plain(f"{CALIBRATE} ,", "--parameters is empty", "expected", "give one"),
+    "twice estimated": plain(
+        f"{CALIBRATE} theta_cap,theta_cap", "--parameters: 'theta_cap' is named twice", "remove one"
+    ),
+    "unknown sampler": plain(
+        f"{CALIBRATE.replace('nuts', 'gibbs')} theta_cap",
+        "method 'gibbs' is not known",
+        "expected nuts",
+    ),
+    "few draws": plain(
+        f"{CALIBRATE} theta_cap --draws 1", "'--draws'", "See hybrid-land calibrate"
+    ),
+    "no observations": plain(
+        f"{CALIBRATE} theta_cap".replace("obs.nc", "none.nc"), "none.nc: no such file", "give"
+    ),
+    "observations of another variable": Case(
+        f"{CALIBRATE} theta_cap".replace("obs.nc", "bad.nc"),
+        ("bad.nc: unknown variable 'ssm'", "expected observables", "rename"),
+        observed(lambda ds: ds.rename(swvl1="ssm")).make,
+    ),
+    "not to be varied": plain(
+        f"{SENSITIVITY} theta_gap", "parameter 'theta_gap' cannot be varied", "expected", "correct"
+    ),
+    "a class varied": plain(f"{SENSITIVITY} tvh", "parameter 'tvh' cannot be varied", "expected"),
+    "none to vary": plain(f"{SENSITIVITY} ,", "--parameters is empty", "expected", "give one"),
+    "twice varied": plain(f"{SENSITIVITY} ksat,ksat", "--parameters: 'ksat' is named twice"),
+    "data without a parameter": data(
+        lambda ds: ds.drop_vars("clim_theta_cap"),
+        f"{SENSITIVITY} theta_cap".replace("good", "bad"),
+        "missing variable clim_theta_cap",
+        "add",
+    ),
+}
+
 OUTPUT = {
     **{
         f"{command.split()[0]} below a file": plain(command, "good.nc", "another path")
@@ -188,7 +240,9 @@ OUTPUT = {
             "rollout model good.nc --out good.nc/out.nc",
             "convert good.nc --out good.nc/out.nc",
             "assimilate model good.nc --obs obs.nc --out good.nc/out.nc --window-days 5",
+            "calibrate model good.nc --obs obs.nc --out good.nc/out.nc",
             "evaluate model good.nc --out good.nc/dir",
+            "sensitivity model good.nc --out good.nc/dir",
             "demo --out good.nc/dir",
             "demo --out good.nc",
         )
@@ -289,6 +343,7 @@ USAGE = {
 CASES = {
     **{f"model: {name}": case for name, case in MODEL.items()},
     **{f"assimilation: {name}": case for name, case in ASSIMILATION.items()},
+    **{f"parameters: {name}": case for name, case in PARAMETERS.items()},
     **{f"output: {name}": case for name, case in OUTPUT.items()},
     **{f"configuration: {name}": case for name, case in CONFIGURATION.items()},
     **{f"usage: {name}": case for name, case in USAGE.items()},
