@@ -66,7 +66,8 @@ def calibrate(
         ArviZ InferenceData; parameters have dims `(chain, draw, column)`.
 
     Raises:
-        InputError: for an unknown method or parameter, or data that do not fit the model.
+        InputError: for an unknown method or parameter, data that do not fit the model, or no
+            observation at all.
     """
     if method not in METHODS:
         raise InputError(f"method {method!r} is not known, expected {', '.join(METHODS)}; use that")
@@ -74,6 +75,8 @@ def calibrate(
     fixed = parameters_from(data)
     require_prior(parameters, tuple(fixed))
     known = dict(getattr(model, "expected_error", ())) if model_error is None else model_error
+    if not any(bool(mask.any()) for mask in observations.mask.values()):
+        raise InputError("no observation, expected at least one on the records of the data; add it")
     seen = max(
         int(np.flatnonzero(np.asarray(mask).sum(axis=1) > 0).max(initial=0))
         for mask in observations.mask.values()

@@ -100,12 +100,13 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     single = draws.sizes["chain"] < 2
     for key in draws.data_vars:
         values = draws[key]
-        low, high = values.quantile([tail, 1.0 - tail], dim=("chain", "draw")).to_numpy()
         each = values.transpose("column", "chain", "draw").to_numpy()
-        rhat = np.asarray([az.rhat(column) for column in each])
+        low, high = np.quantile(each, [tail, 1.0 - tail], axis=(1, 2))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rhat = np.asarray([az.rhat(column) for column in each])
         row = {
-            "mean": values.mean(("chain", "draw")).to_numpy(),
-            "sd": values.std(("chain", "draw")).to_numpy(),
+            "mean": each.mean(axis=(1, 2)),
+            "sd": each.std(axis=(1, 2)),
             "low": low,
             "high": high,
             "rhat": rhat,

@@ -64,8 +64,12 @@ def require_prior(names: Sequence[str], available: Sequence[str]) -> None:
     """Check that each parameter can be estimated.
 
     Raises:
-        InputError: for a parameter without a prior, not in the data, or named twice.
+        InputError: for a parameter without a prior, not in the data, or named twice, or for none.
     """
+    if not names:
+        raise InputError(
+            f"no parameter to estimate, expected at least one of {', '.join(PRIORS)}; name one"
+        )
     for name in names:
         if name not in PRIORS:
             raise InputError(

@@ -57,7 +57,7 @@ def test_wilting_point_alone_stays_below_the_given_field_capacity():
 def test_drawn_together_they_are_in_order():
     """Field capacity's range moves with the wilting point that was drawn, in either order."""
     for names in (("theta_cap", "theta_pwp"), ("theta_pwp", "theta_cap")):
-        drawn = draws(names)
+        drawn = draws(names, LOAM | {"theta_cap": 0.18})
         wilting, capacity = drawn["theta_pwp"], drawn["theta_cap"]
         assert (capacity >= wilting + 0.02 - 1e-6).all()
         fraction = (capacity - wilting) / (0.45 - wilting)
@@ -82,6 +82,7 @@ def test_only_what_is_named_is_drawn():
 @pytest.mark.parametrize(
     ("names", "available", "words"),
     [
+        ((), ("theta_cap",), "no parameter to estimate"),
         (("swvl1",), ("swvl1",), r"'swvl1' cannot be estimated, expected one of theta_pwp, .*"),
         (("theta_cap", "ksat"), ("theta_cap",), "ksat is not in the data, expected clim_ksat"),
         (("theta_cap", "theta_cap"), ("theta_cap",), "one is named twice; name each once"),

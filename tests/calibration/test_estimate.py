@@ -1,0 +1,161 @@
+"""`calibrate` from a Dataset to InferenceData: what it uses, what it records, what it refuses."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import calibration.estimate
+from assimilation import make_observations, read_observations
+from assimilation.observations import Observations
+from assimilation.operators import on_records
+from calibration import calibrate
+from hybrid_land.columns import forcing_from, parameters_from, state_from
+from hybrid_land.data.samples import load_sample
+from hybrid_land.errors import InputError
+from hybrid_land.rollout import rollout
+from tests.toy import LAYERS, Buckets
+
+
+class Rained(Buckets):
+    """The toy on the sample's precipitation."""
+
+    required = (*LAYERS, "met_rainf")
+    expected_error = (("swvl1", 0.004), ("swvl2", 0.002))
+
+    def step(self, parameters, state, forcing):
+        return super().step(parameters, state, {"rain": 100.0 * forcing["met_rainf"]})
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Ten days of two columns whose soil moisture is the toy's own."""
+    data = load_sample("ecland_sample").isel(time=slice(0, 40), column=[3, 8]).load()
+    data = data.assign_coords(column=[103, 108])
+    state = state_from(data, variables=LAYERS)
+    series = rollout(Rained(), parameters_from(data), state, forcing_from(data))
+    truth = on_records(state, *series)
+    return data.assign({name: (("time", "column"), np.asarray(truth[name])) for name in LAYERS})
+
+
+@pytest.fixture(scope="module")
+def observations(data):
+    return read_observations(
+        make_observations(data, errors={"swvl1": 0.002}, every=3, seed=0), data
+    )
+
+
+@pytest.fixture
+def handed(monkeypatch):
+    """What reaches the sampler, which is replaced by one that draws nothing."""
+    found = {}
+
+    def sampler(model, parameters, state, forcing, evidence, **options):
+        found.update(
+            parameters=parameters, state=state, forcing=forcing, evidence=evidence, **options
+        )
+        shape = (options["chains"], options["draws"], state["swvl1"].shape[0])
+        drawn = {name: np.ones(shape) for name in options["names"]}
+        statistics = {"diverging": np.zeros(shape, bool)}
+        return drawn, statistics, {name: x[0] for name, x in drawn.items()}
+
+    monkeypatch.setattr(calibration.estimate, "sample_columns", sampler)
+    return found
+
+
+def test_field_capacity_is_found(data, observations):
+    told = []
+    posterior = calibrate(
+        Rained(),
+        data,
+        observations,
+        chains=2,
+        warmup=40,
+        draws=40,
+        progress=lambda *at: told.append(at),
+    )
+    drawn = posterior["posterior"]["theta_cap"]
+    assert drawn.dims == ("chain", "draw", "column")
+    assert drawn.shape == (2, 40, 2)
+    assert drawn.attrs["units"] == "m3 m-3"
+    assert list(drawn["column"].to_numpy()) == [103, 108]
+    np.testing.assert_array_equal(posterior["posterior"]["lat"], data["lat"])
+    assert posterior["sample_stats"]["diverging"].dims == drawn.dims
+    assert posterior["prior"]["theta_cap"].sizes["column"] == 2
+    truth = data["clim_theta_cap"].to_numpy()
+    mean, spread = (getattr(drawn, of)(("chain", "draw")).to_numpy() for of in ("mean", "std"))
+    assert (np.abs(mean - truth) < 4 * spread).all()
+    prior = posterior["prior"]["theta_cap"].std(("chain", "draw")).to_numpy()
+    assert (spread < 0.7 * prior).all()
+    assert told[-1] == (80, 80)
+
+
+def test_attributes_say_what_was_done(data, observations, handed):
+    attributes = calibrate(Rained(), data, observations, warmup=7, seed=5)["posterior"].attrs
+    assert attributes["method"] == "nuts"
+    assert attributes["warmup"] == 7
+    assert attributes["seed"] == 5
+    assert attributes["observations"] == float(observations.count.sum()) > 0
+    assert attributes["observables"] == "swvl1"
+    assert attributes["model_error"] == "swvl1 0.004"
+    assert attributes["model_error_memory_days"] == 30.0
+
+
+def test_model_error_is_what_the_model_carries_unless_given(data, observations, handed):
+    def largest(model, **options):
+        calibrate(model, data, observations, **options)
+        return float(handed["evidence"].factor["swvl1"].max())
+
+    assert largest(Rained()) == pytest.approx(0.004)
+    assert largest(Rained(), model_error={"swvl1": 0.03}) == pytest.approx(0.03)
+    assert largest(Rained(), model_error={}) == 0.0
+    silent = Buckets()
+    silent.required = Rained.required
+    assert largest(silent) == 0.0
+
+
+def test_the_first_state_and_the_records_up_to_the_last_observation_are_used(
+    data, observations, handed
+):
+    early = Observations(
+        values=observations.values,
+        errors=observations.errors,
+        mask={"swvl1": observations.mask["swvl1"].at[20:].set(0.0)},
+    )
+    calibrate(Rained(), data, early, parameters=("theta_pwp", "theta_cap"), chains=3, draws=11)
+    last = int(np.flatnonzero(np.asarray(early.mask["swvl1"]).any(axis=1)).max())
+    assert handed["forcing"]["met_rainf"].shape == (last + 1, 2)
+    assert float(handed["evidence"].record.max()) == last
+    assert set(handed["state"]) == set(LAYERS)
+    np.testing.assert_allclose(handed["state"]["swvl3"], data["swvl3"][0], rtol=1e-6)
+    assert handed["names"] == ("theta_pwp", "theta_cap")
+    assert (handed["chains"], handed["draws"]) == (3, 11)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"method": "abc"}, "method 'abc' is not known, expected nuts; use that"),
+        ({"parameters": ("porosity",)}, "'porosity' cannot be estimated"),
+        ({"parameters": ("theta_cap", "theta_cap")}, "named twice"),
+        ({"parameters": ()}, "no parameter to estimate"),
+    ],
+)
+def test_what_cannot_be_done_is_said(data, observations, handed, change, words):
+    with pytest.raises(InputError, match=words):
+        calibrate(Rained(), data, observations, **change)
+    assert handed == {}
+
+
+def test_data_that_do_not_fit_are_refused(data, observations, handed):
+    with pytest.raises(InputError, match="missing variable met_rainf"):
+        calibrate(Rained(), data.drop_vars("met_rainf"), observations)
+    with pytest.raises(InputError, match="clim_theta_cap; add it"):
+        calibrate(Rained(), data.drop_vars("clim_theta_cap"), observations)
+    nothing = Observations(
+        values=observations.values,
+        errors=observations.errors,
+        mask={"swvl1": jnp.zeros_like(observations.mask["swvl1"])},
+    )
+    with pytest.raises(InputError, match="no observation, expected at least one"):
+        calibrate(Rained(), data, nothing)
+    assert handed == {}
