@@ -1,6 +1,7 @@
 """A function of one column, mapped: one call on all columns, right in value and gradient."""
 
 import re
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,23 @@ def test_reverse_mode_takes_vectors(columns):
     )(v, weights)
     np.testing.assert_allclose(value, quartic(v, weights), rtol=1e-6)
     np.testing.assert_allclose(slope, 4 * weights * v**3, rtol=1e-5)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Checked:
+    """Data that hold nothing but arrays, as those whose annotations are checked."""
+
+    weight: jax.Array
+
+    def __post_init__(self):
+        assert isinstance(self.weight, jax.Array)
+
+
+def test_data_may_check_what_they_hold():
+    one = columnwise(lambda x, data: x**2 * data.weight, mode="forward")
+    found = jax.vmap(jax.grad(one))(jnp.arange(3.0), Checked(jnp.full(3, 0.5)))
+    np.testing.assert_allclose(found, jnp.arange(3.0))
 
 
 @pytest.mark.parametrize("mode", MODES)

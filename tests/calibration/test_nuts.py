@@ -1,0 +1,193 @@
+"""NUTS on a model linear in field capacity, where the posterior is known on a fine grid."""
+
+import arviz as az
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from assimilation.observations import Observations
+from assimilation.operators import on_records
+from calibration.likelihood import evidence_from, log_likelihood
+from calibration.nuts import sample_columns
+from calibration.priors import field_capacity_range
+from hybrid_land.rollout import rollout
+from tests.toy import Buckets, case
+
+CHAINS, WARMUP, DRAWS, COLUMNS = 4, 100, 300, 4
+BLIND = 3  # the column that nothing was observed in
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """The toy, its inputs, and noisy observations of the top layer in all columns but one."""
+    model, (parameters, state, forcing) = Buckets(), case(columns=COLUMNS, dtype="float32")
+    truth = on_records(state, *rollout(model, parameters, state, forcing))["swvl1"]
+    generator = np.random.default_rng(4)
+    mask = generator.random(truth.shape) < 0.4
+    mask[:, BLIND] = False
+    noisy = truth + 0.02 * generator.standard_normal(truth.shape)
+    observations = Observations(
+        values={"swvl1": jnp.asarray(np.where(mask, noisy, 0.0), jnp.float32)},
+        errors={"swvl1": jnp.where(mask, jnp.asarray([0.01, 0.02, 0.04, 0.02]), 1.0)},
+        mask={"swvl1": jnp.asarray(mask, jnp.float32)},
+    )
+    evidence = evidence_from(observations, time_step=model.time_step, model_error={"swvl1": 0.005})
+    return model, parameters, state, forcing, evidence
+
+
+def sample(problem, *, names=("theta_cap",), seed=0, draws=DRAWS, **options):
+    return sample_columns(
+        *problem,
+        names=names,
+        chains=CHAINS,
+        warmup=WARMUP,
+        draws=draws,
+        key=jax.random.key(seed),
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def one(problem):
+    return sample(problem)
+
+
+@pytest.fixture(scope="module")
+def pair(problem):
+    return sample(problem, names=("theta_pwp", "theta_cap"))
+
+
+def sizes(values):
+    """Number of independent draws of each column, `[column]`."""
+    return np.asarray([az.ess(values[..., k]) for k in range(COLUMNS)])
+
+
+@pytest.fixture(scope="module")
+def density(problem):
+    """Logarithm of the likelihood by theta_cap + theta_pwp and column: a parabola, so exact."""
+    model, parameters, state, forcing, evidence = problem
+
+    @jax.jit
+    def at(theta_cap):
+        series = rollout(model, parameters | {"theta_cap": theta_cap}, state, forcing)
+        return log_likelihood(on_records(state, *series), evidence)
+
+    # Fitted to many points, which frees it of single precision's rounding.
+    low, high = (np.asarray(bound) for bound in field_capacity_range(parameters))
+    points = np.linspace(low, high, 41)
+    values = np.asarray([at(jnp.asarray(row, jnp.float32)) for row in points])
+    total = points + np.asarray(parameters["theta_pwp"])
+    fits = [np.polyfit(total[:, k], values[:, k], 2) for k in range(COLUMNS)]
+    return lambda total, k: np.polyval(fits[k], total) - values[:, k].max()
+
+
+@pytest.fixture(scope="module")
+def grid(problem, density):
+    """Exact mean and spread of field capacity, `[column]`."""
+    parameters = problem[1]
+    low, high = (np.asarray(bound) for bound in field_capacity_range(parameters))
+    points = np.linspace(low, high, 2001)
+    wilting = np.asarray(parameters["theta_pwp"])
+    weight = np.exp([density(points[:, k] + wilting[k], k) for k in range(COLUMNS)]).T
+    return moments(points, weight)
+
+
+@pytest.fixture(scope="module")
+def plane(problem, density):
+    """The same of the sum and the wilting point, drawn together."""
+    given = {name: np.asarray(values) for name, values in problem[1].items()}
+    wilting = given["theta_pwp"] * np.linspace(0.5, 1.5, 401)[:, None]
+    full = np.broadcast_to(given["theta_max"], wilting.shape)
+    low, high = field_capacity_range(
+        {"theta_pwp": jnp.asarray(wilting), "theta_max": jnp.asarray(full)}
+    )
+    # Midpoints of equal shares of the prior, which is uniform given the wilting point.
+    share = (np.arange(801) + 0.5)[:, None, None] / 801
+    total = wilting + np.asarray(low) + share * np.asarray(high - low)
+    weight = np.stack([np.exp(density(total[..., k], k)) for k in range(COLUMNS)], axis=-1)
+    return moments(total, weight), moments(np.broadcast_to(wilting, total.shape), weight)
+
+
+def moments(points, weight):
+    """Weighted mean and standard deviation over all axes but the last."""
+    axes = tuple(range(weight.ndim - 1))
+    weight = weight / weight.sum(axis=axes)
+    mean = (weight * points).sum(axis=axes)
+    return mean, np.sqrt((weight * (points - mean) ** 2).sum(axis=axes))
+
+
+def assert_moments(drawn, exact):
+    """Mean and spread of draws are the exact ones within four Monte Carlo errors."""
+    mean, spread = exact
+    size = sizes(drawn)
+    assert (size > 100).all()
+    error = (drawn.mean(axis=(0, 1)) - mean) / (spread / np.sqrt(size))
+    assert np.abs(error).max() < 4.0
+    # The error of a normal's sample spread is the spread over the root of twice the number.
+    ratio = (drawn.std(axis=(0, 1)) / spread - 1.0) * np.sqrt(2 * size)
+    assert np.abs(ratio).max() < 4.0
+
+
+def test_shapes(one, pair):
+    for drawn, statistics, prior in (one, pair):
+        shapes = {leaf.shape for leaf in (*drawn.values(), *statistics.values())}
+        assert shapes == {(CHAINS, DRAWS, COLUMNS)}
+        assert {leaf.shape[1] for leaf in prior.values()} == {COLUMNS}
+        assert set(prior) == set(drawn)
+    assert set(one[0]) == {"theta_cap"}
+    assert set(pair[0]) == {"theta_cap", "theta_pwp"}
+
+
+def test_mean_and_spread_are_those_of_the_exact_posterior(one, grid):
+    assert_moments(one[0]["theta_cap"], grid)
+    # The observations say something: the test would hold for the prior otherwise.
+    assert (grid[1][:BLIND] < 0.5 * grid[1][BLIND]).all()
+
+
+def test_chains_agree_and_do_not_diverge(one, pair):
+    for drawn, statistics, _ in (one, pair):
+        assert statistics["diverging"].sum() == 0
+        for values in drawn.values():
+            assert max(az.rhat(values[..., k]) for k in range(COLUMNS)) < 1.05
+    assert 0.6 < one[1]["acceptance_rate"].mean() < 0.98
+
+
+def test_a_column_without_observations_returns_the_prior(one, problem):
+    low, high = (float(x[BLIND]) for x in field_capacity_range(problem[1]))
+    drawn = one[0]["theta_cap"][..., BLIND]
+    assert low <= drawn.min() < drawn.max() <= high
+    size = az.ess(drawn)
+    width = high - low
+    assert abs(drawn.mean() - (low + high) / 2) < 4 * width / np.sqrt(12 * size)
+    thinned = drawn.ravel()[:: int(np.ceil(drawn.size / size))]
+    assert stats.kstest(thinned, stats.uniform(low, width).cdf).pvalue > 1e-3
+
+
+def test_draws_of_the_prior_are_within_it(one, problem):
+    low, high = (np.asarray(x) for x in field_capacity_range(problem[1]))
+    prior = one[2]["theta_cap"]
+    assert (prior >= low).all()
+    assert (prior <= high).all()
+    assert len(np.unique(prior)) == prior.size
+
+
+def test_of_two_parameters_that_act_by_their_sum_the_sum_is_found(pair, plane):
+    """The toy feels theta_cap + theta_pwp alone: the difference stays as wide as priors allow."""
+    capacity, wilting = pair[0]["theta_cap"], pair[0]["theta_pwp"]
+    assert_moments(capacity + wilting, plane[0])
+    assert_moments(wilting, plane[1])
+    assert (capacity > wilting).all()
+    spread = (capacity + wilting).std(axis=(0, 1))
+    assert (capacity - wilting).std(axis=(0, 1))[0] > 2 * spread[0]
+
+
+def test_the_seed_decides(problem, one):
+    reports = []
+    again = sample(problem, draws=25, progress=lambda *at: reports.append(at))[0]["theta_cap"]
+    assert again.shape == (CHAINS, 25, COLUMNS)
+    np.testing.assert_array_equal(again, one[0]["theta_cap"][:, :25])
+    assert reports == [*((20 * i, 125) for i in range(1, 7)), (125, 125)]
+    other = sample(problem, draws=25, seed=4)[0]["theta_cap"]
+    assert not np.isclose(again, other).any()
