@@ -12,7 +12,13 @@ from jaxtyping import Array, Float
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models import water
-from hybrid_land.models.inputs import dewpoint, features, skin_capacity, snow_cover
+from hybrid_land.models.inputs import (
+    dewpoint,
+    features,
+    freezing_inertia,
+    skin_capacity,
+    snow_cover,
+)
 from hybrid_land.variables import (
     FORCING,
     FREEZING,
@@ -242,7 +248,7 @@ def decode(
     new: State = {
         name: soil / c for name, soil, c in zip(SOIL_WATER, after.soil, _CAPACITY, strict=True)
     }
-    new |= _soil_heat(z, state)
+    new |= _soil_heat(z, parameters, state)
     new["sd"], new["src"] = after.snow, after.skin
     new |= _snow_inside(z, state, after.snow)
     new["snowc"] = snow_cover(new["sd"], new["rsn"])
@@ -265,23 +271,32 @@ def decode(
     return new, diagnostics
 
 
-def _soil_heat(z: dict[str, Float[Array, " column"]], state: State) -> State:
+def _soil_heat(
+    z: dict[str, Float[Array, " column"]], parameters: Parameters, state: State
+) -> State:
     """Soil temperature. The two deep layers relax to the layer above, so that they cannot drift.
 
     The network gives the conductance: layer 4 has no other source of heat, as in ECLand, whose
     lower boundary is closed, and what it gains layer 3 loses, in proportion to their thickness.
+    Below the first layer, whose temperature crosses the range of freezing within a step, water
+    that freezes or thaws slows the change.
     """
     first, second, third, fourth = (state[name] for name in SOIL_TEMPERATURE)
+    slow = [
+        1.0 / (1.0 + freezing_inertia(state[t], state[w], parameters))
+        for t, w in zip(SOIL_TEMPERATURE[1:], SOIL_WATER[1:], strict=True)
+    ]
     warming = [scale * z[f"heating_{k}"] for k, scale in enumerate(_HEATING, start=1)]
-    above = second + 0.5 * warming[1]
-    gain_3 = _CONDUCTION[0] * jax.nn.sigmoid(z["conduction_3"]) * (above - third)
-    gain_4 = _CONDUCTION[1] * jax.nn.sigmoid(z["conduction_4"]) * (third - fourth)
-    loss = gain_4 * (LAYER_THICKNESS[3] / LAYER_THICKNESS[2])
+    new_second = second + slow[0] * warming[1]
+    above = 0.5 * (second + new_second)
+    into_3 = _CONDUCTION[0] * jax.nn.sigmoid(z["conduction_3"]) * (above - third)
+    into_4 = _CONDUCTION[1] * jax.nn.sigmoid(z["conduction_4"]) * (third - fourth)
+    out_of_3 = into_4 * (LAYER_THICKNESS[3] / LAYER_THICKNESS[2])
     values = (
         first + warming[0],
-        second + warming[1],
-        third + warming[2] + gain_3 - loss,
-        fourth + gain_4,
+        new_second,
+        third + slow[1] * (warming[2] + into_3 - out_of_3),
+        fourth + slow[2] * into_4,
     )
     return dict(zip(SOIL_TEMPERATURE, values, strict=True))
 

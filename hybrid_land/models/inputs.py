@@ -11,7 +11,14 @@ from jaxtyping import Array, Float
 
 from hybrid_land.columns import ALBEDO
 from hybrid_land.interface import Forcing, Parameters, State
-from hybrid_land.variables import FREEZING, SOIL_TEMPERATURE, SOIL_WATER
+from hybrid_land.variables import (
+    FREEZING,
+    LATENT_HEAT_SUBLIMATION,
+    LATENT_HEAT_VAPORISATION,
+    SOIL_TEMPERATURE,
+    SOIL_WATER,
+    WATER_DENSITY,
+)
 
 Row = Float[Array, " column"]
 
@@ -38,6 +45,7 @@ ROOT_SHARE = {
 _ROOTS = np.array([ROOT_SHARE.get(i, ROOT_SHARE[2]) for i in range(21)], np.float32)
 LOW_TYPES = (1, 2, 7, 9, 10, 11, 13, 16, 17)
 HIGH_TYPES = (3, 4, 5, 6, 18, 19)
+LATENT_HEAT_FUSION = LATENT_HEAT_SUBLIMATION - LATENT_HEAT_VAPORISATION  # J kg-1
 SNOW_COVER_FACTOR = 4000.0  # tanh(4000 depth / density), ECLand with LESN09
 INTERCEPTION_DEPTH = 0.2  # kg m-2 of leaf or bare ground, IFS Part IV, eq. 8.13
 _DRY_AIR_RATIO = 0.622
@@ -67,6 +75,19 @@ def frozen_fraction(temperature: Row) -> Row:
     """Share of soil water that is frozen: 0 above 1 degree C, 1 below -3 (IFS Part IV, 8.75)."""
     x = jnp.clip((FREEZING + 1.0 - temperature) / 4.0, 0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
+
+
+def freezing_inertia(temperature: Row, swvl: Row, parameters: Parameters) -> Row:
+    """By how much freezing and thawing add to the soil's heat capacity, as a ratio to it.
+
+    L rho theta |df/dT| / C with f of `frozen_fraction`, theta the water that can freeze, at most
+    theta_cap, and C = (1 - theta_sat) 1.6e6 + theta_cap 4.18e6 J m-3 K-1 (IFS Part IV, 8.76).
+    """
+    x = jnp.clip((FREEZING + 1.0 - temperature) / 4.0, 0.0, 1.0)
+    slope = 6.0 * x * (1.0 - x) / 4.0
+    water = jnp.minimum(swvl, parameters["theta_cap"])
+    capacity = (1.0 - parameters["theta_sat"]) * 1.6e6 + parameters["theta_cap"] * 4.18e6
+    return LATENT_HEAT_FUSION * WATER_DENSITY * water * slope / capacity
 
 
 def retention(swvl: Row, parameters: Parameters) -> tuple[Row, Row]:
