@@ -103,7 +103,7 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
         each = values.transpose("column", "chain", "draw").to_numpy()
         low, high = np.quantile(each, [tail, 1.0 - tail], axis=(1, 2))
         with np.errstate(divide="ignore", invalid="ignore"):
-            rhat = np.asarray([az.rhat(column) for column in each])
+            rhat = np.asarray([np.nan if single else az.rhat(column) for column in each])
         row = {
             "mean": each.mean(axis=(1, 2)),
             "sd": each.std(axis=(1, 2)),

@@ -114,10 +114,13 @@ def test_draws_that_are_not_finite_or_never_move_are_no_agreement(draws, value):
     assert "the chains do not agree" in summary(made(draws))["words"]
 
 
-def test_of_one_chain_nothing_is_claimed(draws):
-    words = summary(made(draws[:1]))["words"]
+def test_of_one_chain_nothing_is_claimed(draws, caplog):
+    found = summary(made(draws[:1]))
+    words = found["words"]
+    assert np.isnan(found["theta_cap"]["rhat"]).all()
     assert "one chain: whether it has converged is not known; run 4" in words
     assert "agree" not in words
+    assert not caplog.records
 
 
 def test_divergences_are_counted_and_said(draws):
