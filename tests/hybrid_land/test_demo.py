@@ -1,12 +1,16 @@
 """The demonstration's parts on small cuts of the samples; `make demo` runs the whole."""
 
+import importlib
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from rich.console import Console
 
+from calibration import load_posterior
 from hybrid_land.data.samples import load_sample
 from hybrid_land.demo import demo
 from hybrid_land.demo.free_run import free_run, score_table
@@ -14,6 +18,12 @@ from hybrid_land.demo.surface_to_root import frost_free, wrong_first_guess
 from hybrid_land.errors import InputError
 from hybrid_land.models.store import load_model
 from hybrid_land.variables import SOIL_WATER
+
+# Each module has a function of its own name, which the package's attribute may hide.
+job = importlib.import_module("hybrid_land.demo.job")
+surface_to_root_module = importlib.import_module("hybrid_land.demo.surface_to_root")
+field_capacity_module = importlib.import_module("hybrid_land.demo.field_capacity")
+answer_module = importlib.import_module("hybrid_land.demo.answer_to_field_capacity")
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +76,35 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="folder cannot be made"):
         demo(tmp_path / "file" / "out")
+
+
+def test_the_whole_demonstration_in_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unseen: xr.Dataset
+) -> None:
+    """All four questions, the page and the numbers, on fewer columns and records."""
+    varied = (
+        load_sample("theta_cap").isel(column=[0, 1], member=[0, 4, 8], time=slice(0, 41)).load()
+    )
+    monkeypatch.setattr(
+        job, "load_sample", {"unseen": unseen, "theta_cap": varied}.__getitem__, raising=True
+    )
+    monkeypatch.setattr(surface_to_root_module, "_BEGIN", 0)
+    monkeypatch.setattr(surface_to_root_module, "_WINDOW_DAYS", 10.0)
+    monkeypatch.setattr(field_capacity_module, "_MEMBERS", (0, 2))
+    monkeypatch.setattr(field_capacity_module, "_RECORDS", 41)
+    monkeypatch.setattr(field_capacity_module, "_WARMUP", 10)
+    monkeypatch.setattr(field_capacity_module, "_DRAWS", 10)
+    monkeypatch.setattr(answer_module, "_SHOWN", (0, 1))
+    metrics = demo(tmp_path / "out", console=Console(file=io.StringIO()))
+    assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(metrics) == {"rollout", "assimilation", "calibration", "sensitivity", "seconds"}
+    assert metrics["calibration"]["columns"] == 4
+    assert set(metrics["sensitivity"]) == {"swvl1", "swvl2", "swvl3", "swvl4", "slhf"}
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 8
+    assert "http" not in page.replace("http://www.w3.org", "")
+    for part in ("free-run", "assimilation", "calibration", "sensitivity"):
+        assert f'id="{part}"' in page
+    posterior = load_posterior(tmp_path / "out" / "posterior.nc")
+    assert posterior["posterior"]["theta_cap"].sizes == {"chain": 4, "draw": 10, "column": 4}
+    assert not list((tmp_path / "out").glob(".*"))
