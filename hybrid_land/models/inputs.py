@@ -21,6 +21,7 @@ from hybrid_land.variables import (
 )
 
 Row = Float[Array, " column"]
+Rows = Float[Array, "*layer column"]
 
 # Share of roots in each layer by vegetation type: IFS Documentation CY48R1, Part IV, Table 8.2
 # (Zeng et al. 1998 profile); types without roots or not in the table draw as short grass.
@@ -65,13 +66,13 @@ def snow_cover(sd: Row, rsn: Row) -> Row:
     return jnp.tanh(SNOW_COVER_FACTOR * sd / (rsn * rsn))
 
 
-def available_water(swvl: Row, parameters: Parameters) -> Row:
+def available_water(swvl: Rows, parameters: dict[str, Rows]) -> Rows:
     """(theta - theta_pwp) / (theta_cap - theta_pwp) within [0, 1]; 1 where nothing limits."""
     room = jnp.maximum(parameters["theta_cap"] - parameters["theta_pwp"], 1e-3)
     return jnp.clip((swvl - parameters["theta_pwp"]) / room, 0.0, 1.0)
 
 
-def frozen_fraction(temperature: Row) -> Row:
+def frozen_fraction(temperature: Rows) -> Rows:
     """Share of soil water that is frozen: 0 above 1 degree C, 1 below -3 (IFS Part IV, 8.75)."""
     x = jnp.clip((FREEZING + 1.0 - temperature) / 4.0, 0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)
@@ -90,7 +91,7 @@ def freezing_inertia(temperature: Row, swvl: Row, parameters: Parameters) -> Row
     return LATENT_HEAT_FUSION * WATER_DENSITY * water * slope / capacity
 
 
-def retention(swvl: Row, parameters: Parameters) -> tuple[Row, Row]:
+def retention(swvl: Rows, parameters: dict[str, Rows]) -> tuple[Rows, Rows]:
     """Logarithms of suction head (m) and of conductivity relative to saturation.
 
     van Genuchten (1980): h = (S^(-1/m) - 1)^(1/n) / alpha, m = 1 - 1/n, and Mualem's
@@ -135,19 +136,22 @@ def features(
     zero = jnp.zeros_like(state["sd"])
 
     # Soil water and what it means to plants and to the flow of water.
-    available = [available_water(state[name], parameters) for name in SOIL_WATER]
-    for k, name in enumerate(SOIL_WATER, start=1):
-        water = state[name]
-        out[f"saturation_{k}"] = water / parameters["theta_max"]
+    # The four layers as one array: a quarter of the operations to compile and to start.
+    layered = {name: value[None] for name, value in parameters.items()}
+    soil = jnp.stack([state[name] for name in SOIL_WATER])
+    saturation = soil / layered["theta_max"]
+    available = available_water(soil, layered)
+    log_head, log_conductivity = retention(soil, layered)
+    for k in range(1, 5):
+        out[f"saturation_{k}"] = saturation[k - 1]
         out[f"available_{k}"] = available[k - 1]
         if k < 4:
-            out[f"log_head_{k}"], out[f"log_conductivity_{k}"] = retention(water, parameters)
-        else:
-            out[f"log_conductivity_{k}"] = retention(water, parameters)[1]
+            out[f"log_head_{k}"] = log_head[k - 1]
+        out[f"log_conductivity_{k}"] = log_conductivity[k - 1]
     roots = jnp.asarray(_ROOTS, state["sd"].dtype)
     for cover, kind in (("high", "tvh"), ("low", "tvl")):
         share = roots[jnp.clip(parameters[kind].astype(int), 0, 20)]
-        water = jnp.asarray(sum(share[:, k] * available[k] for k in range(4)))
+        water = jnp.sum(share.T * available, axis=0)
         out[f"stress_{cover}"] = _stress(water)
         out[f"root_top_{cover}"] = share[:, 0]
         out[f"root_deep_{cover}"] = share[:, 3]
@@ -167,15 +171,17 @@ def features(
     out["skin_capacity"] = capacity
 
     # Temperature, freezing and the heat that it takes to change them.
-    temperature = [state[name] for name in SOIL_TEMPERATURE]
+    temperature = jnp.stack([state[name] for name in SOIL_TEMPERATURE])
+    frozen = frozen_fraction(temperature)
+    near_freezing = jnp.clip(temperature - FREEZING, -2.0, 2.0)
     air = forcing["met_tair"]
     out["air_minus_soil"] = air - temperature[0]
     for k in range(3):
         out[f"gradient_{k + 1}"] = temperature[k] - temperature[k + 1]
     for k in range(4):
         out[f"temperature_{k + 1}"] = temperature[k]
-        out[f"frozen_{k + 1}"] = frozen_fraction(temperature[k])
-        out[f"near_freezing_{k + 1}"] = jnp.clip(temperature[k] - FREEZING, -2.0, 2.0)
+        out[f"frozen_{k + 1}"] = frozen[k]
+        out[f"near_freezing_{k + 1}"] = near_freezing[k]
     out["heat_capacity"] = (1.0 - parameters["theta_sat"]) * 1.6 + parameters["theta_cap"] * 4.18
 
     # Snow; its inner variables mean nothing without it.
