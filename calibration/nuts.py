@@ -17,6 +17,7 @@ from assimilation.operators import on_records
 from calibration.likelihood import Evidence, log_likelihood
 from calibration.priors import draw_parameters
 from hybrid_land.columnwise import columnwise
+from hybrid_land.devices import over_devices
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
 
@@ -96,14 +97,15 @@ def sample_columns(
         keys = jax.random.split(start_key, count * _PRIOR_DRAWS)
         values, free = jax.vmap(draw)(keys, many[0])
         weight = fit(values, many).reshape(count, _PRIOR_DRAWS)
-        weight = jax.nn.softmax(jnp.where(jnp.isfinite(weight), weight, -jnp.inf), axis=1)
+        # A draw whose run is not finite is never chosen, unless all are.
+        weight = jax.nn.softmax(jnp.where(jnp.isfinite(weight), weight, -1e30), axis=1)
         flat = jnp.stack([free[name] for name in sorted(names)], axis=-1)
         flat = flat.reshape(count, _PRIOR_DRAWS, len(names))
         mean = jnp.einsum("cdn,cd->cn", flat, weight)
         spread = jnp.einsum("cdn,cd->cn", (flat - mean[:, None, :]) ** 2, weight)
         floor = (jnp.std(flat, axis=1) / _PRIOR_DRAWS) ** 2
         chosen = jax.random.categorical(
-            choice_key, jnp.log(weight)[:, None, :], shape=(count, chains)
+            choice_key, jnp.log(weight + 1e-30)[:, None, :], shape=(count, chains)
         )
         first = jnp.take_along_axis(flat, chosen[:, :, None], axis=1).reshape(-1, len(names))
         return (
@@ -144,8 +146,9 @@ def sample_columns(
     lanes = repeated(columns, chains)
     free, variance, prior_draws = starts(columns)
     keys = jax.random.split(chain_key, count * chains)
-    chain = jax.jit(jax.vmap(begin, in_axes=(-1, 0, 0, 0)))(lanes, variance, keys, free)
-    move = jax.jit(jax.vmap(advance, in_axes=(-1, 0, 0)))
+    first = over_devices(jax.vmap(begin, in_axes=(-1, 0, 0, 0)), axes=(-1, 0, 0, 0))
+    move = over_devices(jax.vmap(advance, in_axes=(-1, 0, 0)), axes=(-1, 0, 0))
+    chain = first(lanes, variance, keys, free)
     pieces: list[Any] = []
     total = warmup + draws
     for done in range(0, total, _AT_ONCE):

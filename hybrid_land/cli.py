@@ -118,7 +118,9 @@ def demo(
     """Do the whole job on the packaged sample and end in a report.html."""
     from hybrid_land.data.files import make_folder
     from hybrid_land.demo import demo as run_demo
+    from hybrid_land.devices import use_cores
 
+    use_cores()
     folder = make_folder(out)
     result = run_demo(folder)
     answer(result, as_json=as_json, words=f"report: {folder / 'report.html'}")
@@ -285,8 +287,10 @@ def calibrate(
     from calibration import save_posterior, summary
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data.files import require_writable
+    from hybrid_land.devices import use_cores
     from hybrid_land.models.store import load_model
 
+    use_cores()
     require_writable(out)
     emulator = load_model(model)
     forcing = open_data(data)

@@ -22,6 +22,7 @@ from hybrid_land.variables import (
 
 Row = Float[Array, " column"]
 Rows = Float[Array, "*layer column"]
+Given = dict[str, Float[Array, "*#layer column"]]  # parameters, the same in all layers
 
 # Share of roots in each layer by vegetation type: IFS Documentation CY48R1, Part IV, Table 8.2
 # (Zeng et al. 1998 profile); types without roots or not in the table draw as short grass.
@@ -66,7 +67,7 @@ def snow_cover(sd: Row, rsn: Row) -> Row:
     return jnp.tanh(SNOW_COVER_FACTOR * sd / (rsn * rsn))
 
 
-def available_water(swvl: Rows, parameters: dict[str, Rows]) -> Rows:
+def available_water(swvl: Rows, parameters: Given) -> Rows:
     """(theta - theta_pwp) / (theta_cap - theta_pwp) within [0, 1]; 1 where nothing limits."""
     room = jnp.maximum(parameters["theta_cap"] - parameters["theta_pwp"], 1e-3)
     return jnp.clip((swvl - parameters["theta_pwp"]) / room, 0.0, 1.0)
@@ -91,7 +92,7 @@ def freezing_inertia(temperature: Row, swvl: Row, parameters: Parameters) -> Row
     return LATENT_HEAT_FUSION * WATER_DENSITY * water * slope / capacity
 
 
-def retention(swvl: Rows, parameters: dict[str, Rows]) -> tuple[Rows, Rows]:
+def retention(swvl: Rows, parameters: Given) -> tuple[Rows, Rows]:
     """Logarithms of suction head (m) and of conductivity relative to saturation.
 
     van Genuchten (1980): h = (S^(-1/m) - 1)^(1/n) / alpha, m = 1 - 1/n, and Mualem's
