@@ -11,7 +11,7 @@ import numpyro
 from jaxtyping import Array, Float
 from numpyro.handlers import seed
 from numpyro.infer import NUTS
-from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
+from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, unconstrain_fn
 
 from assimilation.operators import on_records
 from calibration.likelihood import Evidence, log_likelihood
@@ -23,6 +23,10 @@ from hybrid_land.rollout import rollout
 
 _PRIOR_DRAWS = 24  # of each column, from which chains start
 _FORWARD = 3  # parameters up to which forward mode is cheaper than reverse
+_WARMUP_TO_ADAPT = 150  # transitions: Stan's first and last window and two between, at the least
+_STEP = 1.3  # in standard deviations; efficient for one short trajectory step
+_WIDEN = 2.0  # of the second draws beyond the first ones' weighted spread
+_GAPS = 5.0  # that spread is at least so many gaps between draws of the prior
 _AT_ONCE = 20  # transitions between reports of progress
 
 
@@ -45,9 +49,10 @@ def sample_columns(
     """Draw from the posterior of each column's parameters by NUTS (Hoffman and Gelman 2014).
 
     Columns are independent and each has its own step size and mass matrix; all columns and chains
-    move in lockstep as one batch. Chains start from draws of the prior, chosen in proportion to
-    their likelihood, whose weighted spread is the first mass matrix. With few parameters the
-    gradient is cheapest in forward mode, which also stores nothing along the rollout.
+    move in lockstep as one batch. Chains start, and have their first mass matrix, from importance
+    sampling (`starts`); a warm-up of fewer than 150 transitions keeps that, because it would adapt
+    to noise. With few parameters the gradient is cheapest in forward mode, which also stores
+    nothing along the rollout.
 
     Args:
         model: anything with the `step` interface.
@@ -57,7 +62,7 @@ def sample_columns(
         evidence: from `evidence_from`.
         names: parameters to estimate.
         chains: of each column.
-        warmup: transitions in which step size and mass matrix are adapted.
+        warmup: transitions before those kept; step size and mass matrix adapt in 150 or more.
         draws: kept of each chain.
         key: for the random numbers.
         max_tree_depth: of a trajectory, 2^depth - 1 steps at most.
@@ -81,54 +86,37 @@ def sample_columns(
     def experiment(column: Any) -> None:
         numpyro.factor("observations", fit_one(prior(column[0]), column))
 
-    columns = (parameters, state, forcing, evidence)
-    count = jax.tree.leaves(state)[0].shape[0]
-    start_key, choice_key, chain_key = jax.random.split(key, 3)
+    def potential(free: Any, column: Any) -> Any:
+        return potential_energy(experiment, (column,), {}, free)
 
-    @jax.jit
-    def starts(columns: Any) -> tuple[Any, Array, Any]:
-        """First points, `[lane]`, the mass matrix's inverse, and the draws they come from."""
+    def draw(lane_key: Array, column: Any) -> tuple[Any, Any]:
+        values = seed(prior, lane_key)(column[0])
+        return values, unconstrain_fn(prior, (column[0],), {}, values)
 
-        def draw(draw_key: Array, given: Any) -> tuple[Any, Any]:
-            values = seed(prior, draw_key)(given)
-            return values, unconstrain_fn(prior, (given,), {}, values)
-
-        many = repeated(columns, _PRIOR_DRAWS)
-        keys = jax.random.split(start_key, count * _PRIOR_DRAWS)
-        values, free = jax.vmap(draw)(keys, many[0])
-        weight = fit(values, many).reshape(count, _PRIOR_DRAWS)
-        # A draw whose run is not finite is never chosen, unless all are.
-        weight = jax.nn.softmax(jnp.where(jnp.isfinite(weight), weight, -1e30), axis=1)
-        flat = jnp.stack([free[name] for name in sorted(names)], axis=-1)
-        flat = flat.reshape(count, _PRIOR_DRAWS, len(names))
-        mean = jnp.einsum("cdn,cd->cn", flat, weight)
-        spread = jnp.einsum("cdn,cd->cn", (flat - mean[:, None, :]) ** 2, weight)
-        floor = (jnp.std(flat, axis=1) / _PRIOR_DRAWS) ** 2
-        chosen = jax.random.categorical(
-            choice_key, jnp.log(weight + 1e-30)[:, None, :], shape=(count, chains)
-        )
-        first = jnp.take_along_axis(flat, chosen[:, :, None], axis=1).reshape(-1, len(names))
-        return (
-            {name: first[:, i] for i, name in enumerate(sorted(names))},
-            jnp.repeat(jnp.maximum(spread, floor), chains, axis=0),
-            jax.tree.map(lambda leaf: leaf.reshape(count, _PRIOR_DRAWS), values),
-        )
+    def look(free: Any, column: Any) -> tuple[ParamInfo, Array]:
+        """A place in the sampler's space with its energy, and the prior's energy there."""
+        energy, slope = jax.value_and_grad(potential)(free, column)
+        return ParamInfo(free, energy, slope), potential_energy(prior, (column[0],), {}, free)
 
     def kernel_for(column: Any, variance: Array) -> NUTS:
         return NUTS(
-            potential_fn=lambda free: potential_energy(experiment, (column,), {}, free),
+            potential_fn=lambda free: potential(free, column),
             inverse_mass_matrix=variance,
+            step_size=_STEP,
+            adapt_step_size=warmup >= _WARMUP_TO_ADAPT,
+            adapt_mass_matrix=warmup >= _WARMUP_TO_ADAPT,
             max_tree_depth=max_tree_depth,
             target_accept_prob=target_acceptance,
         )
 
-    def begin(column: Any, variance: Array, lane_key: Array, free: Any) -> Any:
-        return kernel_for(column, variance).init(lane_key, warmup, free, (), {})
+    def begin(column: Any, variance: Array, lane_key: Array, point: ParamInfo) -> Any:
+        return kernel_for(column, variance).init(lane_key, warmup, point, (), {})
 
     def advance(column: Any, variance: Array, chain: Any) -> tuple[Any, Any]:
         kernel = kernel_for(column, variance)
         # Sets the kernel up; its result is not used and is compiled away.
-        kernel.init(chain.rng_key, warmup, chain.z, (), {})
+        here = ParamInfo(chain.z, chain.potential_energy, chain.z_grad)
+        kernel.init(chain.rng_key, warmup, here, (), {})
 
         def transition(before: Any, _: None) -> tuple[Any, Any]:
             after = kernel.sample(before, (), {})
@@ -143,12 +131,21 @@ def sample_columns(
 
         return jax.lax.scan(transition, chain, None, length=_AT_ONCE)
 
+    columns = (parameters, state, forcing, evidence)
+    count = jax.tree.leaves(state)[0].shape[0]
+    prior_key, start_key, chain_key = jax.random.split(key, 3)
+    many = repeated(columns, _PRIOR_DRAWS)
+    keys = jax.random.split(prior_key, count * _PRIOR_DRAWS)
+    values, free = jax.jit(jax.vmap(draw, in_axes=(0, -1)))(keys, many)
+    prior_draws = {name: np.asarray(x).reshape(count, -1).T for name, x in values.items()}
+    seen = over_devices(jax.vmap(look, in_axes=(0, -1)), axes=(0, -1))
+    first, variance = starts(
+        lambda free: seen(free, many), free, columns=count, chains=chains, key=start_key
+    )
     lanes = repeated(columns, chains)
-    free, variance, prior_draws = starts(columns)
     keys = jax.random.split(chain_key, count * chains)
-    first = over_devices(jax.vmap(begin, in_axes=(-1, 0, 0, 0)), axes=(-1, 0, 0, 0))
+    chain = jax.jit(jax.vmap(begin, in_axes=(-1, 0, 0, 0)))(lanes, variance, keys, first)
     move = over_devices(jax.vmap(advance, in_axes=(-1, 0, 0)), axes=(-1, 0, 0))
-    chain = first(lanes, variance, keys, free)
     pieces: list[Any] = []
     total = warmup + draws
     for done in range(0, total, _AT_ONCE):
@@ -162,7 +159,79 @@ def sample_columns(
         return np.moveaxis(whole.reshape(count, chains, draws), 0, -1)
 
     sampled, statistics = jax.tree.map(join, *pieces)
-    return sampled, statistics, {name: np.asarray(x).T for name, x in prior_draws.items()}
+    return sampled, statistics, prior_draws
+
+
+def starts(
+    look: Callable[[Any], tuple[ParamInfo, Float[Array, " lane"]]],
+    free: dict[str, Float[Array, " lane"]],
+    *,
+    columns: int,
+    chains: int,
+    key: Array,
+) -> tuple[ParamInfo, Float[Array, "chain_lane parameter"]]:
+    """Where chains start, and the inverse of their mass matrix, by importance sampling.
+
+    Draws of the prior are weighted by likelihood; as many again are drawn from a normal
+    distribution of their mean and twice their spread. All are then weighted by the posterior
+    over the mixture that they come from (Owen and Zhou 2000), and the chains' starts drawn by
+    weight.
+
+    Args:
+        look: gives energies at places in the sampler's space, and the prior's energy.
+        free: draws of the prior, `[lane]`, a column's after one another.
+        columns: number of columns.
+        chains: of each column.
+        key: for the random numbers.
+    """
+    names = sorted(free)
+    normal_key, choice_key = jax.random.split(key)
+
+    def by_column(leaf: Array) -> Array:
+        return leaf.reshape(columns, -1)
+
+    def places(free: Any) -> Float[Array, "column draw parameter"]:
+        return jnp.stack([by_column(free[name]) for name in names], axis=-1)
+
+    def moments(weight: Array, at: Array) -> tuple[Array, Array]:
+        mean = jnp.einsum("cd,cdn->cn", weight, at)[:, None, :]
+        return mean, jnp.einsum("cd,cdn->cn", weight, (at - mean) ** 2)[:, None, :]
+
+    def weights(logarithm: Array) -> Array:
+        # What is not finite weighs nothing, unless all are.
+        return jax.nn.softmax(jnp.where(jnp.isfinite(logarithm), logarithm, -1e30), axis=1)
+
+    @jax.jit
+    def propose(points: ParamInfo, own: Array) -> tuple[Any, Any]:
+        at = places(points.z)
+        mean, variance = moments(weights(by_column(own - points.potential_energy)), at)
+        floor = jnp.var(at, axis=1, keepdims=True) * (_GAPS / at.shape[1]) ** 2
+        spread = _WIDEN * jnp.sqrt(jnp.maximum(variance, floor))
+        second = mean + spread * jax.random.normal(normal_key, at.shape)
+        free = {name: second[..., i].reshape(-1) for i, name in enumerate(names)}
+        return free, (mean, spread)
+
+    @jax.jit
+    def choose(both: Any, mean: Array, spread: Array) -> tuple[ParamInfo, Array]:
+        points, own = jax.tree.map(
+            lambda *leaves: jnp.concatenate([by_column(leaf) for leaf in leaves], axis=1), *both
+        )
+        at = jnp.stack([points.z[name] for name in names], axis=-1)
+        near = jax.scipy.stats.norm.logpdf(at, mean, spread).sum(axis=-1)
+        weight = weights(-points.potential_energy - jnp.logaddexp(-own, near))
+        _, variance = moments(weight, at)
+        floor = spread[:, 0, :] ** 2 / at.shape[1]
+        chosen = jax.random.categorical(
+            choice_key, jnp.log(weight + 1e-30)[:, None, :], shape=(columns, chains)
+        )
+        first = jax.tree.map(
+            lambda leaf: jnp.take_along_axis(leaf, chosen, axis=1).reshape(-1), points
+        )
+        return first, jnp.repeat(jnp.maximum(variance[:, 0, :], floor), chains, axis=0)
+
+    one = look(free)
+    second, (mean, spread) = propose(*one)
+    return choose((one, look(second)), mean, spread)
 
 
 def repeated(columns: Any, times: int) -> Any:
