@@ -118,9 +118,7 @@ def demo(
     """Do the whole job on the packaged sample and end in a report.html."""
     from hybrid_land.data.files import make_folder
     from hybrid_land.demo import demo as run_demo
-    from hybrid_land.devices import use_cores
 
-    use_cores()
     folder = make_folder(out)
     result = run_demo(folder)
     answer(result, as_json=as_json, words=f"report: {folder / 'report.html'}")

@@ -7,21 +7,24 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 _AXIS = "column"
 _MOST = 8
 
 
-def use_cores() -> None:
+def use_cores(*, share: int = 1) -> None:
     """Let JAX see the processor's cores as devices, for work that is split by `over_devices`.
 
     A step of few columns is a chain of small matrix products, which one core does as fast as
     two; two cores do twice the columns. For a program's start: once JAX has run something, and
     on accelerators, this changes nothing.
+
+    Args:
+        share: among how many processes the cores are divided.
     """
     try:
-        jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, _MOST))
+        jax.config.update("jax_num_cpu_devices", min(max((os.cpu_count() or 1) // share, 1), _MOST))
     except RuntimeError:
         return
 
@@ -42,20 +45,28 @@ def over_devices(function: Callable[..., Any], *, axes: Sequence[int]) -> Callab
     def spec(leaf: Any, axis: int) -> PartitionSpec:
         return PartitionSpec(*([None] * (leaf.ndim - 1 if axis else 0)), _AXIS)
 
-    def spread(*arguments: Any) -> Any:
-        leaf = jax.tree.leaves(arguments[0])[0]
-        devices = jax.devices()
-        number = math.gcd(len(devices), leaf.shape[axes[0]])
-        if number == 1:
-            return function(*arguments)
+    def specs(arguments: Sequence[Any]) -> tuple[Any, ...]:
         pairs = zip(arguments, axes, strict=True)
-        inputs = tuple(jax.tree.map(lambda x, a=axis: spec(x, a), tree) for tree, axis in pairs)
+        return tuple(jax.tree.map(lambda x, a=axis: spec(x, a), tree) for tree, axis in pairs)
+
+    def mesh(arguments: Sequence[Any]) -> Mesh:
+        devices = jax.devices()
+        columns = jax.tree.leaves(arguments[0])[0].shape[axes[0]]
+        return Mesh(np.array(devices[: math.gcd(len(devices), columns)]), (_AXIS,))
+
+    @jax.jit
+    def spread(*arguments: Any) -> Any:
         return jax.shard_map(
             function,
-            mesh=Mesh(np.array(devices[:number]), (_AXIS,)),
-            in_specs=inputs,
+            mesh=mesh(arguments),
+            in_specs=specs(arguments),
             out_specs=PartitionSpec(_AXIS),
             check_vma=False,
         )(*arguments)
 
-    return jax.jit(spread)
+    def placed(*arguments: Any) -> Any:
+        # Wherever the arguments come from: another layout would be compiled for again.
+        layout = jax.tree.map(lambda s: NamedSharding(mesh(arguments), s), specs(arguments))
+        return spread(*jax.device_put(arguments, layout))
+
+    return placed

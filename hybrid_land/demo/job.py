@@ -4,10 +4,13 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from datetime import UTC, datetime
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from rich.console import Console
@@ -18,8 +21,9 @@ from hybrid_land.data.samples import load_sample
 from hybrid_land.demo.answer_to_field_capacity import answer_to_field_capacity
 from hybrid_land.demo.field_capacity import field_capacity
 from hybrid_land.demo.free_run import free_run
-from hybrid_land.demo.part import Part, Say
+from hybrid_land.demo.part import Part
 from hybrid_land.demo.surface_to_root import surface_to_root
+from hybrid_land.devices import use_cores
 from hybrid_land.models.store import describe_model, load_model
 from hybrid_land.report import report_html
 
@@ -32,8 +36,21 @@ _LEAD = (
 )
 
 
+_QUESTIONS: dict[str, tuple[str, str, Callable[..., Part]]] = {
+    "rollout": ("Free run on unseen columns", "unseen", free_run),
+    "assimilation": ("4D-Var of surface soil moisture", "unseen", surface_to_root),
+    "calibration": ("Field capacity by NUTS", "theta_cap", field_capacity),
+    "sensitivity": ("Answer to field capacity", "theta_cap", answer_to_field_capacity),
+}
+_LONGEST_FIRST = ("calibration", "assimilation", "rollout", "sensitivity")
+
+
 def demo(
-    out: str | Path, *, model: str | Path = "default", console: Console | None = None
+    out: str | Path,
+    *,
+    model: str | Path = "default",
+    console: Console | None = None,
+    processes: int | None = None,
 ) -> dict[str, Any]:
     """Do the whole job and leave a page that says how it went.
 
@@ -42,6 +59,8 @@ def demo(
             is not there.
         model: name or directory of the emulator.
         console: where progress is shown; standard error by default.
+        processes: in which the questions are answered, by default two, or one on a single core;
+            with 1 that is this process.
 
     Returns:
         The content of `metrics.json`.
@@ -50,28 +69,10 @@ def demo(
         InputError: if there is no such model, or `out` cannot be written.
     """
     folder = make_folder(out)
-    emulator = load_model(model)
-    unseen, varied = load_sample("unseen").load(), load_sample("theta_cap").load()
-    parts: dict[str, Part] = {}
-    seconds: dict[str, float] = {}
-    questions: dict[str, tuple[str, Callable[[Say], Part]]] = {
-        "rollout": (
-            "Free run on unseen columns",
-            lambda say: free_run(emulator, unseen, out=folder, say=say),
-        ),
-        "assimilation": (
-            "4D-Var of surface soil moisture",
-            lambda say: surface_to_root(emulator, unseen, out=folder, say=say),
-        ),
-        "calibration": (
-            "Field capacity by NUTS",
-            lambda say: field_capacity(emulator, varied, out=folder, say=say),
-        ),
-        "sensitivity": (
-            "Answer to field capacity",
-            lambda say: answer_to_field_capacity(emulator, varied, out=folder, say=say),
-        ),
-    }
+    load_model(model)  # so that a wrong one is refused before any work
+    processes = processes or min(2, os.cpu_count() or 1)
+    begun = time.monotonic()
+    found: dict[str, tuple[Part, float]] = {}
     with Progress(
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description}"),
@@ -82,14 +83,27 @@ def demo(
     ) as progress:
         tasks = {
             key: progress.add_task(title, total=None, start=False, doing="")
-            for key, (title, _) in questions.items()
+            for key, (title, _, _) in _QUESTIONS.items()
         }
-        for key, (_, answer) in questions.items():
+
+        def say(key: str, text: str) -> None:
             progress.start_task(tasks[key])
-            begun = time.monotonic()
-            parts[key] = answer(lambda text, key=key: progress.update(tasks[key], doing=text))
-            seconds[key] = round(time.monotonic() - begun, 1)
+            progress.update(tasks[key], doing=text)
+
+        def done(key: str) -> None:
             progress.update(tasks[key], total=1, completed=1, doing="done")
+
+        if processes == 1:
+            for key in _QUESTIONS:
+                found[key] = _answer(key, model, folder, say)
+                done(key)
+        else:
+            for key, answer in _answers_apart(model, folder, say, processes=processes):
+                found[key] = answer
+                done(key)
+    parts = {key: found[key][0] for key in _QUESTIONS}
+    seconds = {key: found[key][1] for key in _QUESTIONS}
+    seconds["total"] = round(time.monotonic() - begun, 1)
     metrics: dict[str, Any] = {key: part.metrics for key, part in parts.items()}
     metrics["seconds"] = seconds
     page = report_html(
@@ -106,6 +120,51 @@ def demo(
     return metrics
 
 
+def _answer(
+    key: str, model: str | Path, folder: Path, say: Callable[[str, str], None]
+) -> tuple[Part, float]:
+    """One question's part, and the seconds that it took."""
+    _, sample, question = _QUESTIONS[key]
+    begun = time.monotonic()
+    say(key, "loading")
+    part = question(
+        load_model(model),
+        load_sample(sample).load(),
+        out=folder,
+        say=lambda text: say(key, text),
+    )
+    return part, round(time.monotonic() - begun, 1)
+
+
+def _answer_apart(key: str, model: str | Path, folder: Path, told: Queue) -> tuple[Part, float]:
+    """`_answer` in a process of its own, which tells by a queue what goes on."""
+    use_cores(share=2)
+    return _answer(key, model, folder, lambda *words: told.put(words))
+
+
+def _answers_apart(
+    model: str | Path, folder: Path, say: Callable[[str, str], None], *, processes: int
+) -> Iterator[tuple[str, tuple[Part, float]]]:
+    """Each question's name and answer as they come, from several processes.
+
+    Compiling a rollout keeps one core busy and is the most of what the demonstration does.
+    """
+    context = get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
+        told = manager.Queue()
+        waiting = {
+            pool.submit(_answer_apart, key, model, folder, told): key for key in _LONGEST_FIRST
+        }
+        while waiting:
+            finished, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            while not told.empty():
+                say(*told.get())
+            for future in finished:
+                if future.exception() is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                yield waiting.pop(future), future.result()
+
+
 def _facts(model: str | Path, seconds: dict[str, float]) -> dict[str, str]:
     description = describe_model(model)
     libraries = ("jax", "flax", "numpyro", "optimistix", "xarray")
@@ -113,6 +172,6 @@ def _facts(model: str | Path, seconds: dict[str, float]) -> dict[str, str]:
         "Emulator": f"{model}, {description['weights']:,} weights",
         "Trained on": ", ".join(description.get("trained_on", [])) or "not recorded",
         "Made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "Time": f"{sum(seconds.values()):.0f} s on {os.cpu_count()} cores, {platform.machine()}",
+        "Time": f"{seconds['total']:.0f} s on {os.cpu_count()} cores, {platform.machine()}",
         "Versions": ", ".join(f"{name} {version(name)}" for name in libraries),
     }

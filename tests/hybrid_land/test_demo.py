@@ -95,7 +95,7 @@ def test_the_whole_demonstration_in_small(
     monkeypatch.setattr(field_capacity_module, "_WARMUP", 10)
     monkeypatch.setattr(field_capacity_module, "_DRAWS", 10)
     monkeypatch.setattr(answer_module, "_SHOWN", (0, 1))
-    metrics = demo(tmp_path / "out", console=Console(file=io.StringIO()))
+    metrics = demo(tmp_path / "out", console=Console(file=io.StringIO()), processes=1)
     assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(metrics) == {"rollout", "assimilation", "calibration", "sensitivity", "seconds"}
     assert metrics["calibration"]["columns"] == 4
