@@ -25,8 +25,9 @@ _PRIOR_DRAWS = 24  # of each column, from which chains start
 _FORWARD = 3  # parameters up to which forward mode is cheaper than reverse
 _WARMUP_TO_ADAPT = 150  # transitions: Stan's first and last window and two between, at the least
 _STEP = 1.3  # in standard deviations; efficient for one short trajectory step
-_WIDEN = 2.0  # of the second draws beyond the first ones' weighted spread
-_GAPS = 5.0  # that spread is at least so many gaps between draws of the prior
+_ROUNDS = 2  # of importance sampling after the prior
+_WIDEN = 2.0  # of a round's draws beyond the weighted spread of those before
+_GAPS = 10.0  # between the draws of the round before, the least spread of a round's draws
 _AT_ONCE = 20  # transitions between reports of progress
 
 
@@ -50,9 +51,9 @@ def sample_columns(
 
     Columns are independent and each has its own step size and mass matrix; all columns and chains
     move in lockstep as one batch. Chains start, and have their first mass matrix, from importance
-    sampling (`starts`); a warm-up of fewer than 150 transitions keeps that, because it would adapt
-    to noise. With few parameters the gradient is cheapest in forward mode, which also stores
-    nothing along the rollout.
+    sampling (`starts`); for one parameter, a warm-up of fewer than 150 transitions keeps that,
+    because it would adapt to noise. With few parameters the gradient is cheapest in forward mode,
+    which also stores nothing along the rollout.
 
     Args:
         model: anything with the `step` interface.
@@ -62,7 +63,7 @@ def sample_columns(
         evidence: from `evidence_from`.
         names: parameters to estimate.
         chains: of each column.
-        warmup: transitions before those kept; step size and mass matrix adapt in 150 or more.
+        warmup: transitions before those kept, in which step size and mass matrix adapt.
         draws: kept of each chain.
         key: for the random numbers.
         max_tree_depth: of a trajectory, 2^depth - 1 steps at most.
@@ -98,13 +99,15 @@ def sample_columns(
         energy, slope = jax.value_and_grad(potential)(free, column)
         return ParamInfo(free, energy, slope), potential_energy(prior, (column[0],), {}, free)
 
+    adapting = warmup >= _WARMUP_TO_ADAPT or len(names) > 1
+
     def kernel_for(column: Any, variance: Array) -> NUTS:
         return NUTS(
             potential_fn=lambda free: potential(free, column),
             inverse_mass_matrix=variance,
             step_size=_STEP,
-            adapt_step_size=warmup >= _WARMUP_TO_ADAPT,
-            adapt_mass_matrix=warmup >= _WARMUP_TO_ADAPT,
+            adapt_step_size=adapting,
+            adapt_mass_matrix=adapting,
             max_tree_depth=max_tree_depth,
             target_accept_prob=target_acceptance,
         )
@@ -173,9 +176,9 @@ def starts(
     """Where chains start, and the inverse of their mass matrix, by importance sampling.
 
     Draws of the prior are weighted by likelihood; as many again are drawn from a normal
-    distribution of their mean and twice their spread. All are then weighted by the posterior
-    over the mixture that they come from (Owen and Zhou 2000), and the chains' starts drawn by
-    weight.
+    distribution of their mean and twice their spread, and once more from what all say then
+    (population Monte Carlo, Cappe et al. 2004). Weights are the posterior over the mixture that
+    the draws come from (Owen and Zhou 2000); the chains' starts are drawn by weight.
 
     Args:
         look: gives energies at places in the sampler's space, and the prior's energy.
@@ -185,53 +188,42 @@ def starts(
         key: for the random numbers.
     """
     names = sorted(free)
-    normal_key, choice_key = jax.random.split(key)
+    keys = jax.random.split(key, _ROUNDS + 1)
 
-    def by_column(leaf: Array) -> Array:
-        return leaf.reshape(columns, -1)
-
-    def places(free: Any) -> Float[Array, "column draw parameter"]:
-        return jnp.stack([by_column(free[name]) for name in names], axis=-1)
-
-    def moments(weight: Array, at: Array) -> tuple[Array, Array]:
-        mean = jnp.einsum("cd,cdn->cn", weight, at)[:, None, :]
-        return mean, jnp.einsum("cd,cdn->cn", weight, (at - mean) ** 2)[:, None, :]
-
-    def weights(logarithm: Array) -> Array:
-        # What is not finite weighs nothing, unless all are.
-        return jax.nn.softmax(jnp.where(jnp.isfinite(logarithm), logarithm, -1e30), axis=1)
+    def by_column(*leaves: Array) -> Array:
+        return jnp.concatenate([leaf.reshape(columns, -1) for leaf in leaves], axis=1)
 
     @jax.jit
-    def propose(points: ParamInfo, own: Array) -> tuple[Any, Any]:
-        at = places(points.z)
-        mean, variance = moments(weights(by_column(own - points.potential_energy)), at)
-        floor = jnp.var(at, axis=1, keepdims=True) * (_GAPS / at.shape[1]) ** 2
-        spread = _WIDEN * jnp.sqrt(jnp.maximum(variance, floor))
-        second = mean + spread * jax.random.normal(normal_key, at.shape)
-        free = {name: second[..., i].reshape(-1) for i, name in enumerate(names)}
-        return free, (mean, spread)
-
-    @jax.jit
-    def choose(both: Any, mean: Array, spread: Array) -> tuple[ParamInfo, Array]:
-        points, own = jax.tree.map(
-            lambda *leaves: jnp.concatenate([by_column(leaf) for leaf in leaves], axis=1), *both
-        )
+    def learn(rounds: list[Any], normals: list[Any]) -> tuple[Any, ...]:
+        """All points so far, `[column, draw]`, their log weights, and mean and spread."""
+        points, own = jax.tree.map(by_column, *rounds)
         at = jnp.stack([points.z[name] for name in names], axis=-1)
-        near = jax.scipy.stats.norm.logpdf(at, mean, spread).sum(axis=-1)
-        weight = weights(-points.potential_energy - jnp.logaddexp(-own, near))
-        _, variance = moments(weight, at)
-        floor = spread[:, 0, :] ** 2 / at.shape[1]
-        chosen = jax.random.categorical(
-            choice_key, jnp.log(weight + 1e-30)[:, None, :], shape=(columns, chains)
-        )
-        first = jax.tree.map(
-            lambda leaf: jnp.take_along_axis(leaf, chosen, axis=1).reshape(-1), points
-        )
-        return first, jnp.repeat(jnp.maximum(variance[:, 0, :], floor), chains, axis=0)
+        mixture = [-own] + [
+            jax.scipy.stats.norm.logpdf(at, mean, spread).sum(axis=-1) for mean, spread in normals
+        ]
+        weight = -points.potential_energy - jax.nn.logsumexp(jnp.stack(mixture), axis=0)
+        # What is not finite weighs nothing, unless all are.
+        weight = jax.nn.log_softmax(jnp.where(jnp.isfinite(weight), weight, -1e30), axis=1)
+        share = jnp.exp(weight)[:, :, None]
+        mean = jnp.sum(share * at, axis=1, keepdims=True)
+        variance = jnp.sum(share * (at - mean) ** 2, axis=1, keepdims=True)
+        return points, weight, mean, jnp.sqrt(variance), jnp.std(at, axis=1, keepdims=True)
 
-    one = look(free)
-    second, (mean, spread) = propose(*one)
-    return choose((one, look(second)), mean, spread)
+    rounds, normals = [look(free)], []
+    draws = rounds[0][1].size // columns
+    _, _, mean, spread, whole = learn(rounds, normals)
+    gap = whole / draws
+    for round_key in keys[1:]:
+        spread = jnp.maximum(_WIDEN * spread, _GAPS * gap)
+        gap = spread / draws
+        normals.append((mean, spread))
+        at = mean + spread * jax.random.normal(round_key, (columns, draws, len(names)))
+        rounds.append(look({name: at[..., i].reshape(-1) for i, name in enumerate(names)}))
+        points, weight, mean, spread, _ = learn(rounds, normals)
+    chosen = jax.random.categorical(keys[0], weight[:, None, :], shape=(columns, chains))
+    first = jax.tree.map(lambda leaf: jnp.take_along_axis(leaf, chosen, axis=1).reshape(-1), points)
+    variance = jnp.maximum(spread, gap)[:, 0, :] ** 2
+    return first, jnp.repeat(variance, chains, axis=0)
 
 
 def repeated(columns: Any, times: int) -> Any:

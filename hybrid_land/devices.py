@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -42,31 +43,29 @@ def over_devices(function: Callable[..., Any], *, axes: Sequence[int]) -> Callab
         columns, so a prime number of columns stays on one.
     """
 
-    def spec(leaf: Any, axis: int) -> PartitionSpec:
-        return PartitionSpec(*([None] * (leaf.ndim - 1 if axis else 0)), _AXIS)
-
-    def specs(arguments: Sequence[Any]) -> tuple[Any, ...]:
-        pairs = zip(arguments, axes, strict=True)
-        return tuple(jax.tree.map(lambda x, a=axis: spec(x, a), tree) for tree, axis in pairs)
-
-    def mesh(arguments: Sequence[Any]) -> Mesh:
-        devices = jax.devices()
-        columns = jax.tree.leaves(arguments[0])[0].shape[axes[0]]
-        return Mesh(np.array(devices[: math.gcd(len(devices), columns)]), (_AXIS,))
-
-    @jax.jit
-    def spread(*arguments: Any) -> Any:
+    # By leaves: JAX would rebuild the pytrees with partitions in the place of arrays.
+    @partial(jax.jit, static_argnums=(0, 1))
+    def spread(tree: Any, over: tuple[NamedSharding, ...], *leaves: Any) -> Any:
         return jax.shard_map(
-            function,
-            mesh=mesh(arguments),
-            in_specs=specs(arguments),
+            lambda *part: function(*jax.tree.unflatten(tree, part)),
+            mesh=over[0].mesh,
+            in_specs=tuple(sharding.spec for sharding in over),
             out_specs=PartitionSpec(_AXIS),
             check_vma=False,
-        )(*arguments)
+        )(*leaves)
 
     def placed(*arguments: Any) -> Any:
+        leaves, tree = jax.tree.flatten(arguments)
+        pairs = zip(arguments, axes, strict=True)
+        where = [axis for argument, axis in pairs for _ in jax.tree.leaves(argument)]
+        devices = jax.devices()
+        used = math.gcd(len(devices), leaves[0].shape[where[0]])
+        mesh = Mesh(np.array(devices[:used]), (_AXIS,))
+        over = tuple(
+            NamedSharding(mesh, PartitionSpec(*([None] * (leaf.ndim - 1 if axis else 0)), _AXIS))
+            for leaf, axis in zip(leaves, where, strict=True)
+        )
         # Wherever the arguments come from: another layout would be compiled for again.
-        layout = jax.tree.map(lambda s: NamedSharding(mesh(arguments), s), specs(arguments))
-        return spread(*jax.device_put(arguments, layout))
+        return spread(tree, over, *jax.device_put(leaves, list(over)))
 
     return placed
