@@ -8,44 +8,53 @@ import jax.numpy as jnp
 
 
 def in_chunks(
-    function: Callable[..., Any], *, chunk: int, axes: tuple[int, ...]
+    function: Callable[..., Any], *, axes: tuple[int, ...], chunk: int = 512
 ) -> Callable[..., Any]:
     """`function` applied to `chunk` columns at a time.
 
     A network's activations for tens of thousands of columns do not fit the cache, and the step is
     then bound by memory. Columns are independent, so they can be taken in pieces whose
-    activations do fit (1,024 columns of a 172-wide network: 0.7 MB a layer).
+    activations do fit (512 columns of a 172-wide network: 0.35 MB a layer).
 
     Args:
-        function: of pytrees of arrays, independent between columns.
-        chunk: columns in a piece; the last piece is filled up by repeating the last column.
+        function: of pytrees of arrays, independent between columns; columns are the last axis of
+            its results' leaves.
         axes: for each argument, which axis of its leaves is the column.
+        chunk: columns in a piece; the last piece begins early enough to be whole.
 
     Returns:
-        A function of the same arguments; columns are the last axis of its results' leaves.
+        A function of the same arguments and results.
     """
 
     def chunked(*arguments: Any) -> Any:
         columns = jax.tree.leaves(arguments[0])[0].shape[axes[0]]
-        pieces = -(-columns // chunk)
-        fill = pieces * chunk - columns
+        if columns <= chunk:
+            return function(*arguments)
 
-        def cut(leaf: Any, axis: int) -> Any:
-            padding = [(0, fill if i == axis else 0) for i in range(leaf.ndim)]
-            leaf = jnp.pad(leaf, padding, mode="edge") if fill else leaf
-            shape = (*leaf.shape[:axis], pieces, chunk, *leaf.shape[axis + 1 :])
-            return jnp.moveaxis(leaf.reshape(shape), axis, 0)
+        def piece(start: Any) -> Any:
+            pairs = zip(arguments, axes, strict=True)
+            return function(
+                *(
+                    jax.tree.map(
+                        lambda leaf, a=axis: jax.lax.dynamic_slice_in_dim(leaf, start, chunk, a),
+                        tree,
+                    )
+                    for tree, axis in pairs
+                )
+            )
 
-        pairs = zip(arguments, axes, strict=True)
-        cuts = tuple(
-            jax.tree.map(lambda leaf, axis=axis: cut(leaf, axis), tree) for tree, axis in pairs
+        def fill(i: Any, whole: Any) -> Any:
+            start = jnp.minimum(i * chunk, columns - chunk)
+            return jax.tree.map(
+                lambda to, part: jax.lax.dynamic_update_slice_in_dim(to, part, start, -1),
+                whole,
+                piece(start),
+            )
+
+        empty = jax.tree.map(
+            lambda leaf: jnp.zeros((*leaf.shape[:-1], columns), leaf.dtype),
+            jax.eval_shape(piece, 0),
         )
-        results = jax.lax.map(lambda piece: function(*piece), cuts)
-
-        def join(leaf: Any) -> Any:
-            joined = jnp.moveaxis(leaf, 0, -2)
-            return joined.reshape((*joined.shape[:-2], pieces * chunk))[..., :columns]
-
-        return jax.tree.map(join, results)
+        return jax.lax.fori_loop(0, -(-columns // chunk), fill, empty)
 
     return chunked

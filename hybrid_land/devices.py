@@ -30,27 +30,36 @@ def use_cores(*, share: int = 1) -> None:
         return
 
 
-def over_devices(function: Callable[..., Any], *, axes: Sequence[int]) -> Callable[..., Any]:
+def over_devices(
+    function: Callable[..., Any], *, axes: Sequence[int], result_axis: int = 0
+) -> Callable[..., Any]:
     """`function`, compiled, with its columns spread over all devices.
 
     Args:
-        function: of pytrees of arrays, independent between columns; the column is the first axis
-            of all leaves of its result.
+        function: of pytrees of arrays, independent between columns.
         axes: for each argument, which axis of its leaves is the column: 0 or -1.
+        result_axis: the same for the leaves of the result.
 
     Returns:
         A function of the same arguments. It uses the most devices that divide the number of
         columns, so a prime number of columns stays on one.
     """
 
+    def spec(leaf: Any, axis: int) -> PartitionSpec:
+        return PartitionSpec(*([None] * (leaf.ndim - 1 if axis else 0)), _AXIS)
+
     # By leaves: JAX would rebuild the pytrees with partitions in the place of arrays.
     @partial(jax.jit, static_argnums=(0, 1))
     def spread(tree: Any, over: tuple[NamedSharding, ...], *leaves: Any) -> Any:
+        def by_leaves(*leaves: Any) -> Any:
+            return function(*jax.tree.unflatten(tree, leaves))
+
+        result = jax.eval_shape(by_leaves, *leaves)
         return jax.shard_map(
-            lambda *part: function(*jax.tree.unflatten(tree, part)),
+            by_leaves,
             mesh=over[0].mesh,
             in_specs=tuple(sharding.spec for sharding in over),
-            out_specs=PartitionSpec(_AXIS),
+            out_specs=jax.tree.map(lambda leaf: spec(leaf, result_axis), result),
             check_vma=False,
         )(*leaves)
 
@@ -62,8 +71,7 @@ def over_devices(function: Callable[..., Any], *, axes: Sequence[int]) -> Callab
         used = math.gcd(len(devices), leaves[0].shape[where[0]])
         mesh = Mesh(np.array(devices[:used]), (_AXIS,))
         over = tuple(
-            NamedSharding(mesh, PartitionSpec(*([None] * (leaf.ndim - 1 if axis else 0)), _AXIS))
-            for leaf, axis in zip(leaves, where, strict=True)
+            NamedSharding(mesh, spec(leaf, axis)) for leaf, axis in zip(leaves, where, strict=True)
         )
         # Wherever the arguments come from: another layout would be compiled for again.
         return spread(tree, over, *jax.device_put(leaves, list(over)))

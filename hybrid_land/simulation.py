@@ -1,9 +1,13 @@
 """A free run of a model over a Dataset: from its first state, with its forcing, to its form."""
 
+from functools import partial
+from typing import Any
+
 import jax
 import numpy as np
 import xarray as xr
 
+from hybrid_land.chunks import in_chunks
 from hybrid_land.columns import (
     dataset_from,
     forcing_from,
@@ -17,7 +21,10 @@ from hybrid_land.interface import Model, Parameters
 from hybrid_land.rollout import rollout
 from hybrid_land.variables import VARIABLES
 
-_rollout = jax.jit(rollout)
+
+@jax.jit
+def _rollout(model: Model, *columns: Any) -> tuple[Any, Any]:
+    return in_chunks(partial(rollout, model), axes=(0, 0, 1))(*columns)
 
 
 def simulate(
