@@ -117,9 +117,11 @@ def demo(
 ) -> None:
     """Do the whole job on the packaged sample and end in a report.html."""
     from hybrid_land.data.files import make_folder
-    from hybrid_land.demo import demo as run_demo
 
     folder = make_folder(out)
+    tell("loading the libraries")
+    from hybrid_land.demo import demo as run_demo
+
     result = run_demo(folder)
     answer(result, as_json=as_json, words=f"report: {folder / 'report.html'}")
 

@@ -69,7 +69,7 @@ def demo(
         InputError: if there is no such model, or `out` cannot be written.
     """
     folder = make_folder(out)
-    load_model(model)  # so that a wrong one is refused before any work
+    describe_model(model)  # a wrong one is refused before any work
     processes = processes or min(2, os.cpu_count() or 1)
     begun = time.monotonic()
     found: dict[str, tuple[Part, float]] = {}

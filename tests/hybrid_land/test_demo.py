@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hybrid_land.demo import demo
 from hybrid_land.demo.free_run import free_run, score_table
 from hybrid_land.demo.surface_to_root import frost_free, wrong_first_guess
 from hybrid_land.errors import InputError
-from hybrid_land.models.store import load_model
+from hybrid_land.models.store import load_model, model_directory
 from hybrid_land.variables import SOIL_WATER
 
 # Each module has a function of its own name, which the package's attribute may hide.
@@ -76,6 +77,16 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pat
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="folder cannot be made"):
         demo(tmp_path / "file" / "out")
+
+
+def test_a_mistake_in_another_process_is_the_same_mistake(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(model_directory("default"), broken)
+    (broken / "weights.safetensors").write_bytes(b"half")
+    console = Console(file=io.StringIO())
+    with pytest.raises(InputError, match="weights cannot be read"):
+        demo(tmp_path / "out", model=broken, console=console, processes=2)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_the_whole_demonstration_in_small(
