@@ -97,7 +97,8 @@ def sample_columns(
     def look(free: Any, column: Any) -> tuple[ParamInfo, Array]:
         """A place in the sampler's space with its energy, and the prior's energy there."""
         energy, slope = jax.value_and_grad(potential)(free, column)
-        return ParamInfo(free, energy, slope), potential_energy(prior, (column[0],), {}, free)
+        own = jnp.asarray(potential_energy(prior, (column[0],), {}, free))
+        return ParamInfo(free, energy, slope), own
 
     adapting = warmup >= _WARMUP_TO_ADAPT or len(names) > 1
 
