@@ -169,6 +169,10 @@ def evaluate(
     model: ModelName,
     data: DataPath,
     out: OutFolder,
+    trees: Annotated[
+        Path | None,
+        typer.Option(help="Folder of trained XGBoost regressors, scored in the same table."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a model freely over all of DATA and score it: scores.json, scoreboard.md, figures."""
@@ -176,13 +180,15 @@ def evaluate(
     from hybrid_land.data.files import make_folder, require_folder
     from hybrid_land.evaluation.evaluate import evaluate as score
     from hybrid_land.models.store import load_model
+    from hybrid_land.models.trees import load_trees
 
     require_folder(out)
     emulator = load_model(model)
+    others = {} if trees is None else {"xgboost": load_trees(trees)}
     truth = open_data(data)
     require_model_fits(emulator, truth, source=data)
     folder = make_folder(out)
-    result = score(emulator, truth, out=folder, name=Path(model).name, report=tell)
+    result = score(emulator, truth, out=folder, others=others, name=Path(model).name, report=tell)
     answer(result, as_json=as_json, words=(folder / "scoreboard.md").read_text())
 
 

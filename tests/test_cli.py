@@ -10,6 +10,8 @@ import xarray as xr
 from calibration import load_posterior
 from hybrid_land.cli import answer, app, main
 from hybrid_land.data import load, validate
+from hybrid_land.models.trees import save_trees
+from hybrid_land.training.trees import TreeSettings, train_trees
 from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SOIL_WATER
 from tests.kit import lay_out
 
@@ -17,7 +19,7 @@ COMMANDS = [row.callback.__name__ for row in app.registered_commands if row.call
 OPTIONS = {
     "demo": ["--out", "--json"],
     "train": ["DATA...", "--out", "--config", "--resume", "--json"],
-    "evaluate": ["MODEL", "DATA", "--out", "--json"],
+    "evaluate": ["MODEL", "DATA", "--out", "--trees", "--json"],
     "rollout": ["MODEL", "DATA", "--out", "--first-guess", "--json"],
     "assimilate": [
         *("MODEL", "DATA", "--obs", "--out", "--method", "--truth", "--first-guess"),
@@ -152,6 +154,15 @@ def test_evaluate_writes_scores_and_figures(capsys):
     figures = list(folder.glob("*.png"))
     assert len(figures) >= 3
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures)
+
+
+def test_evaluate_scores_trees_in_the_same_table(capsys):
+    data = load("good.nc")
+    settings = TreeSettings(rows=500, rounds=2, depth=2, threads=1)
+    save_trees(train_trees([data], [data], settings=settings), Path("trees"), facts={})
+    found = run_json("evaluate model good.nc --out with_trees --trees trees", capsys)
+    assert found["variables"]["swvl1"]["baselines"]["xgboost"]["rmse"] > 0
+    assert "xgboost" in Path("with_trees/scoreboard.md").read_text()
 
 
 def test_train_and_resume(capsys):

@@ -75,6 +75,12 @@ MODEL = {
         "time step is 12 h",
         "expected the model's 6 h",
     ),
+    "no trees": plain(
+        "evaluate model good.nc --out dir --trees nowhere",
+        "nowhere: no trees here",
+        "expected model.json",
+        "train them",
+    ),
     "broken description": plain(
         "info model",
         "model.json: not a model's description",
