@@ -24,7 +24,8 @@ from hybrid_land.rollout import rollout
 _PRIOR_DRAWS = 24  # of each column, from which chains start
 _FORWARD = 3  # parameters up to which forward mode is cheaper than reverse
 _WARMUP_TO_ADAPT = 150  # transitions: Stan's first and last window and two between, at the least
-_STEP = 1.3  # in standard deviations; efficient for one short trajectory step
+_STEP, _SHORT_STEP = 1.4, 0.4  # in standard deviations, where the step size is not adapted
+_SHORT_SHARE = 0.2  # of transitions
 _ROUNDS = 2  # of importance sampling after the prior
 _WIDEN = 2.0  # of a round's draws beyond the weighted spread of those before
 _GAPS = 10.0  # between the draws of the round before, the least spread of a round's draws
@@ -52,7 +53,7 @@ def sample_columns(
     Columns are independent and each has its own step size and mass matrix; all columns and chains
     move in lockstep as one batch. Chains start, and have their first mass matrix, from importance
     sampling (`starts`); for one parameter, a warm-up of fewer than 150 transitions keeps that,
-    because it would adapt to noise. With few parameters the gradient is cheapest in forward mode,
+    because it would adapt to noise, and mixes two step sizes. With few parameters the gradient is cheapest in forward mode,
     which also stores nothing along the rollout.
 
     Args:
@@ -106,7 +107,6 @@ def sample_columns(
         return NUTS(
             potential_fn=lambda free: potential(free, column),
             inverse_mass_matrix=variance,
-            step_size=_STEP,
             adapt_step_size=adapting,
             adapt_mass_matrix=adapting,
             max_tree_depth=max_tree_depth,
@@ -116,6 +116,12 @@ def sample_columns(
     def begin(column: Any, variance: Array, lane_key: Array, point: ParamInfo) -> Any:
         return kernel_for(column, variance).init(lane_key, warmup, point, (), {})
 
+    def resized(chain: Any) -> Any:
+        """Long steps and now and then a short one, which a tail too steep for the long lets go."""
+        short = jax.random.bernoulli(jax.random.fold_in(chain.rng_key, 1), _SHORT_SHARE)
+        size = jnp.where(short, _SHORT_STEP, _STEP)
+        return chain._replace(adapt_state=chain.adapt_state._replace(step_size=size))
+
     def advance(column: Any, variance: Array, chain: Any) -> tuple[Any, Any]:
         kernel = kernel_for(column, variance)
         # Sets the kernel up; its result is not used and is compiled away.
@@ -123,7 +129,7 @@ def sample_columns(
         kernel.init(chain.rng_key, warmup, here, (), {})
 
         def transition(before: Any, _: None) -> tuple[Any, Any]:
-            after = kernel.sample(before, (), {})
+            after = kernel.sample(before if adapting else resized(before), (), {})
             statistics = {
                 "diverging": after.diverging,
                 "n_steps": after.num_steps,
