@@ -53,8 +53,8 @@ def sample_columns(
     Columns are independent and each has its own step size and mass matrix; all columns and chains
     move in lockstep as one batch. Chains start, and have their first mass matrix, from importance
     sampling (`starts`); for one parameter, a warm-up of fewer than 150 transitions keeps that,
-    because it would adapt to noise, and mixes two step sizes. With few parameters the gradient is cheapest in forward mode,
-    which also stores nothing along the rollout.
+    because it would adapt to noise, and mixes two step sizes. With few parameters the gradient is
+    cheapest in forward mode, which also stores nothing along the rollout.
 
     Args:
         model: anything with the `step` interface.
