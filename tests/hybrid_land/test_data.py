@@ -17,7 +17,7 @@ def small():
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_packaged_samples_are_sound(name):
-    validate(load(sample_path(name)), source=name)
+    assert validate(load(sample_path(name)), source=name) is None
 
 
 def test_samples_are_small():
@@ -155,4 +155,4 @@ def test_a_truncated_file_is_named(small, tmp_path):
 
 def test_real_runs_are_sound(data_dir):
     for path in (data_dir / "ecland" / "ecland_train_wide_2.nc", data_dir / "sites" / "SE-Svb.nc"):
-        validate(load(path), source=path.name)
+        assert validate(load(path), source=path.name) is None
