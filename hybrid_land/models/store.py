@@ -19,13 +19,29 @@ from hybrid_land.models.emulator import HEADS, Emulator
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
 _FORM = 1
-_NEEDED = ("inputs", "heads", "hidden", "time_step", "prognostic", "diagnostic")
+_NEEDED = ("kind", "inputs", "heads", "hidden", "time_step", "prognostic", "diagnostic")
 
 
-def _named(model: Emulator) -> dict[str, Any]:
+def named_weights(model: Emulator) -> dict[str, Any]:
+    """All arrays of a model by their place in it, such as `layers.0.kernel`."""
     state = nnx.to_pure_dict(nnx.state(model))
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
+
+
+def description_of(model: Emulator) -> dict[str, Any]:
+    """What `model.json` says of an emulator's architecture."""
+    return {
+        "form": _FORM,
+        "kind": "emulator",
+        "inputs": list(model.inputs),
+        "heads": list(HEADS),
+        "hidden": list(model.hidden),
+        "time_step": model.time_step,
+        "prognostic": list(model.prognostic),
+        "diagnostic": list(model.diagnostic),
+        "weights": sum(int(np.size(leaf)) for leaf in named_weights(model).values()),
+    }
 
 
 def save_model(
@@ -41,27 +57,22 @@ def save_model(
     Raises:
         InputError: if the directory cannot be written.
     """
+    write_model(directory, named_weights(model), description_of(model) | dict(facts or {}))
+
+
+def write_model(
+    directory: str | Path, weights: Mapping[str, Any], description: Mapping[str, Any]
+) -> None:
+    """Write arrays and their description as a model directory; see `save_model`."""
     target = Path(directory)
-    description = {
-        "form": _FORM,
-        "kind": "emulator",
-        "inputs": list(model.inputs),
-        "heads": list(HEADS),
-        "hidden": list(model.hidden),
-        "time_step": model.time_step,
-        "prognostic": list(model.prognostic),
-        "diagnostic": list(model.diagnostic),
-        "weights": sum(int(np.size(leaf)) for leaf in _named(model).values()),
-        **(facts or {}),
-    }
-    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in _named(model).items()}
+    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in weights.items()}
     try:
         target.mkdir(parents=True, exist_ok=True)
-        weights = target / f".{WEIGHTS}.partial"
-        save_file(arrays, weights)
+        partial = target / f".{WEIGHTS}.partial"
+        save_file(arrays, partial)
         text = target / f".{DESCRIPTION}.partial"
         text.write_text(json.dumps(description, indent=1) + "\n")
-        weights.replace(target / WEIGHTS)
+        partial.replace(target / WEIGHTS)
         text.replace(target / DESCRIPTION)
     except OSError as error:
         raise InputError(
@@ -133,6 +144,22 @@ def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emu
     """
     directory = model_directory(name)
     description = describe_model(directory)
+    if description["kind"] == "ensemble":
+        raise InputError(
+            f"{name}: an ensemble of {description.get('members', 'several')} members, expected one "
+            "emulator; give one member's directory, or use a command that takes ensembles "
+            "(rollout, evaluate, ensemble)"
+        )
+    model = emulator_from(description, source=directory / DESCRIPTION)
+    return with_weights(model, read_weights(directory), source=directory / WEIGHTS, dtype=dtype)
+
+
+def emulator_from(description: Mapping[str, Any], *, source: str | Path) -> Emulator:
+    """An emulator of the described architecture, with weights that mean nothing yet.
+
+    Raises:
+        InputError: naming `source`, if the description is not of this version.
+    """
     size = len(description["inputs"])
     model = Emulator(
         inputs=description["inputs"],
@@ -144,36 +171,66 @@ def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emu
         rngs=nnx.Rngs(params=jax.random.key(0)),
     )
     _require_this_version(
-        directory,
+        source,
         description,
         {"heads": HEADS, "prognostic": model.prognostic, "diagnostic": model.diagnostic},
     )
+    return model
+
+
+def read_weights(directory: Path) -> dict[str, np.ndarray]:
+    """The arrays of a model directory.
+
+    Raises:
+        InputError: if they cannot be read.
+    """
     try:
-        arrays = load_file(directory / WEIGHTS)
+        return load_file(directory / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{directory / WEIGHTS}: the weights cannot be read ({error}); restore the file"
         ) from error
-    expected = {key: np.shape(leaf) for key, leaf in _named(model).items()}
+
+
+def with_weights(
+    model: Emulator,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    source: str | Path,
+    dtype: Any = jnp.float32,
+    leading: tuple[int, ...] = (),
+) -> Emulator:
+    """`model` with the given arrays in the place of its own.
+
+    Args:
+        model: what says which arrays there are.
+        arrays: by name as in `named_weights`.
+        source: the file they come from.
+        dtype: of the weights.
+        leading: axes that the arrays have before the model's own, such as `(member,)`.
+
+    Raises:
+        InputError: naming `source`, if names or shapes differ.
+    """
+    expected = {key: (*leading, *np.shape(leaf)) for key, leaf in named_weights(model).items()}
     found = {key: value.shape for key, value in arrays.items()}
     if expected != found:
         wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
         raise InputError(
-            f"{directory / WEIGHTS}: {wrong} has shape {found.get(wrong)}, expected "
+            f"{source}: {wrong} has shape {found.get(wrong)}, expected "
             f"{expected.get(wrong)} from {DESCRIPTION}; restore both files of one model"
         )
-    state = nnx.state(model)
+    graph, state = nnx.split(model)
     leaves, tree = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(state))
     filled = [
         jnp.asarray(arrays[".".join(str(key.key) for key in path)], dtype) for path, _ in leaves
     ]
     nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, filled))
-    nnx.update(model, state)
-    return model
+    return nnx.merge(graph, state)
 
 
 def _require_this_version(
-    directory: Path, description: Mapping[str, Any], ours: Mapping[str, Sequence[str]]
+    source: str | Path, description: Mapping[str, Any], ours: Mapping[str, Sequence[str]]
 ) -> None:
     """Raise unless the model's outputs and variables are those of this version."""
     for key, names in ours.items():
@@ -183,7 +240,7 @@ def _require_this_version(
             lacking = [f"{n!r} is missing" for n in names if n not in found]
             what = (strange + lacking or ["in another order"])[0]
             raise InputError(
-                f"{directory / DESCRIPTION}: {key} are not this version's ({what}), expected "
+                f"{source}: {key} are not this version's ({what}), expected "
                 f"{', '.join(names)}; train the model again or use the version of hybrid_land that "
                 "wrote it"
             )
