@@ -14,6 +14,7 @@ from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.errors import InputError
 from hybrid_land.evaluation.baselines import BASELINES, baseline
 from hybrid_land.evaluation.budget import NEEDED, water_budget
+from hybrid_land.evaluation.energy import energy_budget
 from hybrid_land.evaluation.growth import error_growth
 from hybrid_land.evaluation.plots import save_figures
 from hybrid_land.evaluation.scoreboard import scoreboard
@@ -126,7 +127,8 @@ def score_datasets(
     blew up, a score that is not defined) are null.
 
     Returns:
-        `variables`, `water_budget`, `climate_classes`, `baselines`, `columns`, `steps`, `model`.
+        `variables`, `water_budget`, `energy_budget`, `climate_classes`, `baselines`, `truth` (the
+        budgets of the data themselves), `columns`, `steps`, `model`.
 
     Raises:
         InputError: if a run has other times or columns than the truth, or lacks a variable.
@@ -158,15 +160,16 @@ def score_datasets(
         content["variables"] = {
             variable: _as_row(found, runs) for variable, found in content["variables"].items()
         }
-    budgets = {run_name: _budget(run) for run_name, run in predictions.items()}
+    budgets = {run_name: _budgets(run) for run_name, run in predictions.items()}
     return _finite(
         {
             "model": name,
             "columns": truth.sizes["column"],
             "steps": truth.sizes["time"] - 1,
             "variables": table,
-            "water_budget": budgets[runs[0]],
-            "baselines": {run_name: {"water_budget": budgets[run_name]} for run_name in runs[1:]},
+            **budgets[runs[0]],
+            "baselines": {run_name: budgets[run_name] for run_name in runs[1:]},
+            "truth": _budgets(truth),
             "climate_classes": classes,
         }
     )
@@ -217,9 +220,13 @@ def _require_same_form(run: xr.Dataset, truth: xr.Dataset, run_name: str) -> Non
         )
 
 
-def _budget(run: xr.Dataset) -> dict[str, float] | None:
-    """The water budget, null for a run that lacks a part of it."""
-    return water_budget(run) if all(name in run for name in NEEDED) else None
+def _budgets(run: xr.Dataset) -> dict[str, dict[str, float] | None]:
+    """The budgets of water and energy, null for a run that lacks a part."""
+    whole = all(name in run for name in NEEDED)
+    return {
+        "water_budget": water_budget(run) if whole else None,
+        "energy_budget": energy_budget(run),
+    }
 
 
 def _finite(x: Any) -> Any:

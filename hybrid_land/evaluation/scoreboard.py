@@ -160,24 +160,51 @@ def _classes(result: Mapping[str, Any]) -> list[str]:
 
 
 def _budget(result: Mapping[str, Any]) -> list[str]:
-    keys = ("max_abs_mm_per_step", "mean_mm_per_year", "max_abs_mm_per_year")
-    rows = []
-    for run in _runs(result):
-        found = (
-            result["water_budget"] if run == "model" else result["baselines"][run]["water_budget"]
-        )
-        # A held or averaged state has no budget to close.
-        if found is not None and run not in ("persistence", "climatology"):
-            title = str(result["model"]) if run == "model" else run
-            rows.append([title, *(number(found[key]) for key in keys)])
-    if not rows:
-        return []
     return [
-        "## Water budget",
-        "Precipitation + evaporation (negative) - runoff - change of storage. ECLand's own files "
-        "close to 0.01 mm a step.",
-        _table(
-            ["run", "worst step (mm)", "mean (mm a year)", "worst column (mm a year)"],
-            rows,
+        *_budget_table(
+            result,
+            "water_budget",
+            "## Water budget",
+            "Precipitation + evaporation (negative) - runoff - change of storage. ECLand's own "
+            "files close to 0.01 mm a step.",
+            {
+                "max_abs_mm_per_step": "worst step (mm)",
+                "mean_mm_per_year": "mean (mm a year)",
+                "max_abs_mm_per_year": "worst column (mm a year)",
+            },
+        ),
+        *_budget_table(
+            result,
+            "energy_budget",
+            "## Surface energy budget",
+            "Net radiation + sensible + latent heat - heat gained by soil and snow, means over a "
+            "day. Six-hourly records do not hold all of it, so that ECLand's own do not close "
+            "either: skin temperature between records, ice in the soil, liquid water in snow. "
+            "Thawed: days without snow or freezing soil.",
+            {
+                "mean_w_m2": "mean (W m-2)",
+                "rms_w_m2": "rms of a day (W m-2)",
+                "rms_column_w_m2": "rms of a column (W m-2)",
+                "mean_thawed_w_m2": "mean, thawed (W m-2)",
+                "rms_thawed_w_m2": "rms of a day, thawed (W m-2)",
+            },
         ),
     ]
+
+
+def _budget_table(
+    result: Mapping[str, Any], key: str, title: str, words: str, columns: Mapping[str, str]
+) -> list[str]:
+    rows = []
+    for run in _runs(result):
+        found = result[key] if run == "model" else result["baselines"][run][key]
+        # A held or averaged state has no budget to close.
+        if found is not None and run not in ("persistence", "climatology"):
+            label = str(result["model"]) if run == "model" else run
+            rows.append([label, *(number(found[column]) for column in columns)])
+    if not rows:
+        return []
+    truth = result["truth"][key]
+    if truth is not None:
+        rows.append(["ECLand", *(number(truth[column]) for column in columns)])
+    return [title, words, _table(["run", *columns.values()], rows)]
