@@ -80,7 +80,7 @@ def error_growth(
     for run_name, run in runs.items():
         values = None
         if run_name not in ("persistence", "climatology") and not isinstance(run, xr.Dataset):
-            values = _from_starts(run, truth, starts, leads)
+            values = from_starts(run, truth, starts, leads)
         for name in variables:
             if values is not None:
                 predicted = values[name]
@@ -124,11 +124,22 @@ def _at_leads(
 _at_leads_compiled = jax.jit(_at_leads)
 
 
-def _from_starts(
-    model: Model, truth: xr.Dataset, starts: np.ndarray, leads: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The model at each lead from each start, name to `[lead, start, column]`."""
-    columns, longest = truth.sizes["column"], int(leads[-1])
+def rows_from_starts(
+    truth: xr.Dataset, starts: np.ndarray, longest: int, prognostic: tuple[str, ...]
+) -> tuple[Parameters, State, ForcingSeries]:
+    """What a rollout of every column from every start needs, side by side as rows.
+
+    Args:
+        truth: ECLand.
+        starts: records to start from, `[start]`.
+        longest: steps to roll out.
+        prognostic: names of the state.
+
+    Returns:
+        Parameters and state, leaves `[row]`, and forcing, leaves `[time, row]`, with
+        row = start x columns + column.
+    """
+    columns = truth.sizes["column"]
     records = starts[:, None] + np.arange(longest)[None, :]
 
     def side_by_side(series: np.ndarray) -> jax.Array:
@@ -140,10 +151,23 @@ def _from_starts(
     parameters = {
         name: jnp.tile(values, len(starts)) for name, values in parameters_from(truth).items()
     }
-    first = [state_from(truth, int(start), variables=model.prognostic) for start in starts]
-    state = {name: jnp.concatenate([one[name] for one in first]) for name in model.prognostic}
-    out = _at_leads_compiled(model, parameters, state, forcing, jnp.asarray(leads))
-    return {
-        name: np.asarray(values).reshape(len(leads), len(starts), columns)
-        for name, values in out.items()
-    }
+    first = [state_from(truth, int(start), variables=prognostic) for start in starts]
+    state = {name: jnp.concatenate([one[name] for one in first]) for name in prognostic}
+    return parameters, state, forcing
+
+
+def from_starts(
+    model: Model, truth: xr.Dataset, starts: np.ndarray, leads: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The model at each lead from each start, name to `[lead, start, column]`.
+
+    Args:
+        model: started anew from the truth's state.
+        truth: forcing, parameters and states.
+        starts: records to start from, `[start]`.
+        leads: steps, `[lead]`, increasing; the last is how long each run is.
+    """
+    rows = rows_from_starts(truth, starts, int(leads[-1]), tuple(model.prognostic))
+    out = _at_leads_compiled(model, *rows, jnp.asarray(leads))
+    shape = (len(leads), len(starts), truth.sizes["column"])
+    return {name: np.asarray(values).reshape(shape) for name, values in out.items()}
