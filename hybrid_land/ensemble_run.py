@@ -96,11 +96,9 @@ def simulate_ensemble(
     """
     require_model_fits(ensemble.member(0), data)
     spread = {} if perturbation is None else perturbation.spreads(ensemble.size)
+    correlation = 0.0 if perturbation is None else perturbation.correlation(ensemble.time_step)
     if spread and key is None:
         raise ValueError("a perturbation needs random numbers; give a key")
-    correlation = 0.0
-    if perturbation is not None and perturbation.memory_days > 0:
-        correlation = float(np.exp(-ensemble.time_step / 86400.0 / perturbation.memory_days))
     state = _first_states(ensemble, data if initial is None else initial, data)
     first = {name: np.asarray(value) for name, value in state.items()}
     parameters = parameters_from(data)

@@ -82,6 +82,12 @@ class Perturbation:
             found[name] = jnp.broadcast_to(jnp.asarray(values), (members,))
         return found
 
+    def correlation(self, time_step: float) -> float:
+        """Of the noise from one step of `time_step` seconds to the next."""
+        if self.memory_days == 0.0:
+            return 0.0
+        return math.exp(-time_step / 86400.0 / self.memory_days)
+
 
 def noise_series(
     key: Array,
