@@ -4,32 +4,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from hybrid_land.columns import (
-    forcing_from,
-    parameters_from,
-    require_model_fits,
-    state_from,
-    time_step_of,
-)
 from hybrid_land.data import save
 from hybrid_land.data.files import atomic_path, make_folder
-from hybrid_land.errors import InputError
 from hybrid_land.figures import paper_style, pretty_units, save_figure
 from hybrid_land.interface import Model, Parameters
-from hybrid_land.rollout import rollout
-from hybrid_land.variables import SOIL_WATER, VARIABLES
+from hybrid_land.sensitivity.problem import empty_result, problem_of, words_of
+from hybrid_land.sensitivity.ranges import in_order
 
-TARGETS = (*SOIL_WATER, "slhf", "e", "sro", "ssro")
 SCALES = (0.80, 0.85, 0.90, 0.95, 1.0, 1.05, 1.10, 1.15, 1.20)
-_CLASSES = ("tvh", "tvl", "sotype", "ctype")  # numbers that name a class
-_LEAST_ROOM = 0.02  # m3 m-3 that field capacity must stay above the wilting point
-_YEAR = 365.2422 * 86400.0
 
 
 def sensitivity(
@@ -37,7 +24,8 @@ def sensitivity(
     data: xr.Dataset,
     *,
     parameters: Sequence[str] = ("theta_cap",),
-    targets: Sequence[str] = TARGETS,
+    targets: Sequence[str] | None = None,
+    at: str = "mean",
     scales: Sequence[float] = SCALES,
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -48,9 +36,11 @@ def sensitivity(
         model: anything with the `step` interface.
         data: forcing, first state and parameters with dims `(time, column)`.
         parameters: names without `clim_`.
-        targets: prognostic variables or diagnostics; those the model lacks are left out.
+        targets: prognostic variables or diagnostics of the model; by default soil water,
+            evaporation and runoff, as far as the model has them.
+        at: `mean` over the run, or `end` for the value after the last step.
         scales: factors on the parameter. Where field capacity would come within 0.02 m3 m-3 of
-            the wilting point the answer is missing.
+            the wilting point or 0.005 of saturation the answer is missing.
         out: folder for `sensitivity.nc`, `sensitivity.md` and `sensitivity.png`.
         progress: called with runs done and in all.
 
@@ -60,27 +50,14 @@ def sensitivity(
         respect to the scale at 1 by forward mode through the rollout, dims `(parameter, column)`.
 
     Raises:
-        InputError: for a parameter that is not in the data or names a class, or data that do not
-            fit the model.
+        InputError: for a parameter that is not in the data or names a class, a target that the
+            model has not, or data that do not fit the model.
     """
-    require_model_fits(model, data)
-    fixed = parameters_from(data)
-    for name in parameters:
-        if name not in fixed or name in _CLASSES:
-            known = ", ".join(key for key in fixed if key not in _CLASSES)
-            raise InputError(
-                f"parameter {name!r} cannot be varied, expected one of {known}; correct "
-                "--parameters"
-            )
-    targets = tuple(n for n in targets if n in (*model.prognostic, *model.diagnostic))
-    state, forcing = state_from(data, variables=model.prognostic), forcing_from(data)
-    per_year = _YEAR / time_step_of(data)
-    factor = {n: per_year if VARIABLES[n].kind == "amount" else 1.0 for n in targets}
+    problem = problem_of(model, data, parameters=parameters, targets=targets, at=at)
+    fixed = problem.parameters
 
     def means(varied: Parameters) -> dict[str, Float[Array, " column"]]:
-        states, diagnostics = rollout(model, fixed | varied, state, forcing)
-        series = states | diagnostics
-        return {name: factor[name] * series[name].mean(axis=0) for name in targets}
+        return problem.answer(fixed | varied, problem.state, problem.forcing)
 
     run = jax.jit(means)
     slope = jax.jit(lambda varied, change: jax.jvp(means, (varied,), (change,))[1])
@@ -94,35 +71,34 @@ def sensitivity(
         for scale in scales:
             value = scale * fixed[name]
             answer = run({name: value})
-            possible = _possible(name, value, fixed)
-            curve.append({key: jnp.where(possible, x, jnp.nan) for key, x in answer.items()})
+            possible = in_order(name, np.asarray(value), fixed)
+            curve.append(
+                {key: np.where(possible, np.asarray(x), np.nan) for key, x in answer.items()}
+            )
             done += 1
             if progress is not None:
                 progress(done, total)
         curves.append(curve)
         done += 1
-    result = xr.Dataset(
-        coords={"parameter": list(parameters), "scale": np.asarray(scales)},
-        attrs={"title": "Answer of time means to parameters", "Conventions": "CF-1.8"},
+    result = empty_result(
+        data,
+        title="Answer of time means to parameters",
+        parameter=list(parameters),
+        scale=np.asarray(scales),
     )
-    for name in ("column", "lat", "lon"):
-        if name in data.coords or name in data:
-            result = result.assign_coords({name: ("column", data[name].to_numpy())})
-    for name in targets:
-        row = VARIABLES[name]
-        units = f"{row.units} a-1" if row.kind == "amount" else row.units
-        long_name = row.long_name.replace(" over the step", "")
+    for name in problem.targets:
+        units, long_name = words_of(name, at=at)
         values = np.stack([[np.asarray(x[name]) for x in curve] for curve in curves])
         result[name] = (
             ("parameter", "scale", "column"),
             values,
-            {"units": units, "long_name": f"mean over time of {long_name}"},
+            {"units": units, "long_name": long_name},
         )
         exact = np.stack([np.asarray(gradient[name]) for gradient in gradients])
         result[f"{name}_gradient"] = (
             ("parameter", "column"),
             exact,
-            {"units": units, "long_name": f"derivative of mean {long_name} to the scale"},
+            {"units": units, "long_name": f"derivative to the scale of {long_name}"},
         )
     if out is not None:
         folder = make_folder(out)
@@ -132,14 +108,6 @@ def sensitivity(
         with paper_style():
             save_figure(curves_figure(result), folder / "sensitivity.png")
     return result
-
-
-def _possible(name: str, value: Float[Array, " column"], fixed: Parameters) -> Array:
-    if name == "theta_cap":
-        return value > fixed["theta_pwp"] + _LEAST_ROOM
-    if name == "theta_pwp":
-        return value < fixed["theta_cap"] - _LEAST_ROOM
-    return jnp.ones_like(value, bool)
 
 
 def _targets(result: xr.Dataset) -> list[str]:
