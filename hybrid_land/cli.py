@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from hybrid_land.cli_ensemble import ensemble_app
 from hybrid_land.errors import InputError
 from hybrid_land.variables import SOIL_WATER
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A differentiable emulator of ECLand: run it, score it, assimilate into it, calibrate it.",
 )
+app.add_typer(ensemble_app)
 
 # Newer typer carries its own click, older uses click's: the base of typer's own error is the usage
 # error of whichever it is.
@@ -376,13 +378,13 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """What is in a model or data set, and is it sound."""
-    from hybrid_land.models.store import describe_model, load_model, shipped_models
+    from hybrid_land.models import ensemble, store
 
-    if name in shipped_models() or (Path(name) / "model.json").is_file():
-        load_model(name)
-        description = describe_model(name)
+    if name in store.shipped_models() or (Path(name) / "model.json").is_file():
+        ensemble.load_any(name)
+        description = store.describe_model(name)
         words = "\n".join(
-            f"{key}: {value}" for key, value in description.items() if key not in ("config",)
+            f"{key}: {value}" for key, value in description.items() if key not in ensemble.LONG
         )
         answer(description | {"kind": "model"}, as_json=as_json, words=words)
         return
@@ -391,7 +393,7 @@ def info(
     if not name.startswith("sample:") and not Path(name).exists():
         raise InputError(
             f"{name}: no such file or model, expected data, a run directory or a shipped model "
-            f"({', '.join(shipped_models())}); give one of those"
+            f"({', '.join(store.shipped_models())}); give one of those"
         )
     # What is missing is listed, not refused: parts of a data set are worth a look.
     result = describe(open_data(name, required=()))

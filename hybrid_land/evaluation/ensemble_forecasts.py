@@ -17,9 +17,12 @@ from hybrid_land.evaluation.growth import leads_of, rows_from_starts, starts_of
 from hybrid_land.evaluation.scores import counted
 from hybrid_land.models.ensemble import Ensemble
 from hybrid_land.models.perturbation import Perturbation, noise_series
-from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SNOW_INNER, VARIABLES
+from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SNOW_INNER, SNOW_PRESENT, VARIABLES
 
 LEAD_DAYS = (1.0, 3.0, 10.0, 30.0, 90.0)
+# Less than this is nothing: ECLand leaves 1e-20 kg m-2 of snow, an emulator 1e-9, and a rank would
+# tell them apart. Its files close their water to 0.01 kg m-2 a step.
+TRACES = {"sd": SNOW_PRESENT, "snowc": 1e-3, "src": 0.01, "sro": 0.01, "ssro": 0.01}
 _YEAR = 365  # d, to the same day of another year
 _APART, _WINDOW = 5, 15  # d, between climatological samples and from the day itself
 
@@ -27,6 +30,8 @@ _APART, _WINDOW = 5, 15  # d, between climatological samples and from the day it
 @dataclass(frozen=True)
 class Cases:
     """Forecasts of one variable at one lead: a case is a start and a column.
+
+    Traces (`TRACES`) are zero in all of them.
 
     Attributes:
         members: what each member says.
@@ -117,17 +122,19 @@ def forecasts(
     column = np.tile(np.arange(truth.sizes["column"]), len(starts))
     cases: dict[str, list[Cases]] = {name: [] for name in names}
     for name in names:
-        series = truth[name].transpose("time", "column").to_numpy().astype(np.float64)
+        series = _without_traces(name, truth[name].transpose("time", "column").to_numpy())
         counts = counted(truth, name).transpose("time", "column").to_numpy()
         # Fluxes belong to the step that ends at the lead, instantaneous values to its end.
         late = int(VARIABLES[name].kind == "instantaneous")
         for i, lead in enumerate(leads):
             valid = starts + lead - 1 + late
             where = counts[valid].reshape(-1)
-            others = None if name in SNOW_INNER else _other_years(series, valid, step)
+            others = (
+                None if name in SNOW_INNER else near_the_day_in_other_years(series, valid, step)
+            )
             cases[name].append(
                 Cases(
-                    members=np.asarray(said[name][:, i], np.float64)[:, where],
+                    members=_without_traces(name, said[name][:, i])[:, where],
                     truth=series[valid].reshape(-1)[where],
                     column=column[where],
                     climatology=None if others is None else others[:, where],
@@ -147,8 +154,24 @@ def _at_leads(
     return {name: series[:, leads - 1] for name, series in (states | diagnostics).items()}
 
 
-def _other_years(series: np.ndarray, valid: np.ndarray, step: float) -> np.ndarray | None:
-    """Values near the same day of other years at the same hour, `[sample, start x column]`."""
+def _without_traces(name: str, values: Any) -> np.ndarray:
+    exact = np.asarray(values, np.float64)
+    return np.where(np.abs(exact) < TRACES[name], 0.0, exact) if name in TRACES else exact
+
+
+def near_the_day_in_other_years(
+    series: np.ndarray, valid: np.ndarray, step: float
+) -> np.ndarray | None:
+    """Values within 15 days of the same day of other years at the same hour.
+
+    Args:
+        series: `[time, column]`.
+        valid: records to be near to, `[start]`.
+        step: length of a step, s.
+
+    Returns:
+        `[sample, start x column]`, or nothing where there is no other year.
+    """
     a_day = round(86400.0 / step)
     records = len(series) - len(series) % a_day
     years = round(records / a_day / 365.25)

@@ -123,7 +123,7 @@ def _spread(kind: str) -> dict[str, str]:
 def intervals(result: Mapping[str, Any]) -> Figure:
     """How often ECLand lies within an interval against how often it should; a line a variable."""
     leads, kinds = _headlines(result), _kinds(result)
-    figure = Figure(figsize=(2.5 * len(leads), 2.4 * len(kinds) + 0.6), layout="constrained")
+    figure = Figure(figsize=(2.2 * len(leads) + 0.9, 2.15 * len(kinds) + 0.5), layout="constrained")
     axes = figure.subplots(len(kinds), len(leads), sharex=True, sharey=True, squeeze=False)
     colours = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#e69f00", "#8a939d", "#cc79a7", TRUTH)
     for i, kind in enumerate(kinds):
@@ -142,6 +142,8 @@ def intervals(result: Mapping[str, Any]) -> Figure:
                         *zip(*known, strict=True), color=colour, marker="o", ms=2.5, label=name
                     )
             axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+            axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+            axis.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
             axis.set_title(f"{kind}, {result['lead_days'][lead]:g} d")
         axes[i, 0].set_ylabel("share covered")
     figure.supxlabel("nominal probability of the interval", fontsize=9)

@@ -62,9 +62,8 @@ class Inflation:
     def members(self, members: Members, *, name: str, seed: int = 0) -> Members:
         """Inflated and dressed members of a variable, within its bounds."""
         mean = members.mean(axis=0)
-        size = len(members)
         noise = np.random.default_rng(seed).normal(size=members.shape)
-        noise = (noise - noise.mean(axis=0)) * np.sqrt(size / (size - 1.0))
+        noise -= noise.mean(axis=0)  # its variance with K - 1 below stays one
         moved = mean + self.factor * (members - mean) + self.dressing * noise
         row = VARIABLES[name]
         return np.clip(moved, min(row.lower, members.min()), max(row.upper, members.max()))
@@ -102,8 +101,14 @@ class Calibration:
         )
 
 
-def fit_inflation(cases: Cases) -> Inflation:
-    """The inflation of one variable at one lead; none where the mean makes no error."""
+def fit_inflation(cases: Cases, *, dressed: bool = True) -> Inflation:
+    """The inflation of one variable at one lead; none where the mean makes no error.
+
+    Args:
+        cases: of columns that no member was trained on.
+        dressed: choose q; inflate alone (q = 1) if not. The variance of few members is mostly
+            chance, so that the best q is below 1 even where members are drawn as the truth is.
+    """
     size = len(cases.members)
     if not len(cases.truth):
         return Inflation()
@@ -126,7 +131,7 @@ def fit_inflation(cases: Cases) -> Inflation:
         deviation = np.sqrt(1.0 + 1.0 / size) * of(share).deviation(cases.members)
         return gaussian_crps(mean, deviation, cases.truth)
 
-    return of(float(min(_SHARES[::-1], key=score)))
+    return of(float(min(_SHARES[::-1], key=score)) if dressed else 1.0)
 
 
 def fit_calibration(forecasts: Forecasts, *, fitted_on: Mapping[str, Any]) -> Calibration:

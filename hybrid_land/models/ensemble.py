@@ -43,6 +43,7 @@ from hybrid_land.models.store import (
 )
 
 MEMBER = "member"
+LONG = ("config", "member_facts")  # parts of a description that fill a screen
 # What a member's own description says of its training that the ensemble's keeps.
 _KEPT = ("trained_on", "command", "config", "validation", "validation_rmse", "update")
 
@@ -176,8 +177,10 @@ def save_ensemble(
     Raises:
         InputError: if the directory cannot be written.
     """
-    description = description_of(ensemble.member(0)) | {
+    member = description_of(ensemble.member(0))
+    description = member | {
         "kind": "ensemble",
+        "member_kind": member["kind"],
         "members": ensemble.size,
         "validation_rmse": dict(ensemble.members.expected_error),
     }
@@ -204,7 +207,7 @@ def load_ensemble(
     if description["kind"] != "ensemble":
         raise InputError(
             f"{source}: kind {description['kind']!r}, expected an ensemble; assemble one from "
-            "several runs with hybrid-land ensemble RUN1 RUN2 ... --out DIR"
+            "several runs with hybrid-land ensemble assemble RUN1 RUN2 ... --out DIR"
         )
     size = description.get("members")
     if not isinstance(size, int) or size < 2:
@@ -220,6 +223,11 @@ def load_ensemble(
         leading=(size,),
     )
     return Ensemble(members, size=size)
+
+
+def load_any(name: str | Path) -> Emulator | Ensemble:
+    """A model or an ensemble, whichever the directory holds; see `load_model`, `load_ensemble`."""
+    return load_ensemble(name) if is_ensemble(name) else load_model(name)
 
 
 def assemble(directories: Sequence[str | Path], out: str | Path) -> Ensemble:

@@ -147,8 +147,7 @@ def load_model(name: str | Path = "default", *, dtype: Any = jnp.float32) -> Emu
     if description["kind"] == "ensemble":
         raise InputError(
             f"{name}: an ensemble of {description.get('members', 'several')} members, expected one "
-            "emulator; give one member's directory, or use a command that takes ensembles "
-            "(rollout, evaluate, ensemble)"
+            "emulator; give one member's directory, or use hybrid-land ensemble rollout or evaluate"
         )
     model = emulator_from(description, source=directory / DESCRIPTION)
     return with_weights(model, read_weights(directory), source=directory / WEIGHTS, dtype=dtype)
