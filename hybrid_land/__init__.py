@@ -11,8 +11,10 @@ from hybrid_land.rollout import rollout
 
 if TYPE_CHECKING:
     from hybrid_land.data import load, save, validate
+    from hybrid_land.ensemble_run import simulate_ensemble
     from hybrid_land.errors import InputError
     from hybrid_land.evaluation.evaluate import evaluate
+    from hybrid_land.models.ensemble import load_ensemble
     from hybrid_land.models.store import load_model, save_model
     from hybrid_land.simulation import simulate
 
@@ -20,11 +22,13 @@ __all__ = [
     "InputError",
     "evaluate",
     "load",
+    "load_ensemble",
     "load_model",
     "rollout",
     "save",
     "save_model",
     "simulate",
+    "simulate_ensemble",
     "validate",
 ]
 
@@ -32,10 +36,12 @@ _HOME = {
     "InputError": "hybrid_land.errors",
     "evaluate": "hybrid_land.evaluation.evaluate",
     "load": "hybrid_land.data",
+    "load_ensemble": "hybrid_land.models.ensemble",
     "load_model": "hybrid_land.models.store",
     "save": "hybrid_land.data",
     "save_model": "hybrid_land.models.store",
     "simulate": "hybrid_land.simulation",
+    "simulate_ensemble": "hybrid_land.ensemble_run",
     "validate": "hybrid_land.data",
 }
 
