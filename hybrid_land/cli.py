@@ -327,28 +327,53 @@ def sensitivity(
     data: DataPath,
     out: OutFolder,
     parameters: Names = "theta_cap",
+    method: Annotated[
+        str, typer.Option(help="Of curves, adjoint, sobol and integrated-gradients.")
+    ] = "curves",
+    targets: Annotated[str, typer.Option(help="Variables; else soil water and its fluxes.")] = "",
+    at: Annotated[str, typer.Option(help="mean of the run, or end: the last value.")] = "mean",
+    ranges: Annotated[str, typer.Option(help="For sobol: theta_cap=0.2:0.4,...")] = "",
+    samples: Annotated[int, typer.Option(help="For sobol: N of N (parameters + 2) runs.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    baseline: Annotated[
+        str, typer.Option(help="For integrated-gradients: theta_cap=0.3,...; else the median.")
+    ] = "",
+    forcing_baseline: Annotated[
+        str, typer.Option(help="For integrated-gradients: climatology or mean.")
+    ] = "climatology",
+    points: Annotated[int, typer.Option(help="For integrated-gradients: on the path.")] = 32,
     as_json: AsJson = False,
 ) -> None:
-    """How soil moisture and fluxes answer to parameters: curves, gradients, a table, figures."""
+    """How a run answers to parameters, first state and weather: tables, figures, NetCDF."""
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data.files import require_folder
     from hybrid_land.models.store import load_model
-    from hybrid_land.sensitivity import sensitivity as answer_to
+    from hybrid_land.sensitivity import analyse
+    from hybrid_land.sensitivity.options import read_baseline, read_ranges
 
     folder = require_folder(out)
     emulator = load_model(model)
     forcing = open_data(data)
     require_model_fits(emulator, forcing, source=data)
-    result = answer_to(
+    found = analyse(
         emulator,
         forcing,
-        parameters=_listed(parameters),
         out=folder,
-        progress=_progress("run"),
+        methods=_listed(method, option="--method"),
+        parameters=_listed(parameters),
+        targets=_listed(targets, option="--targets") if targets else None,
+        at=at,
+        ranges=read_ranges(ranges),
+        samples=samples,
+        seed=seed,
+        baseline=read_baseline(baseline),
+        weather_baseline=forcing_baseline,
+        points=points,
+        report=tell,
     )
-    table = {str(k): v.mean("column").to_numpy().tolist() for k, v in result.data_vars.items()}
+    curves = found.pop("curves", {})
     answer(
-        {"out": str(folder), **table},
+        {"out": str(folder), **curves, **{key.replace("-", "_"): v for key, v in found.items()}},
         as_json=as_json,
         words=f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}",
     )

@@ -14,6 +14,7 @@ from hybrid_land.models.trees import save_trees
 from hybrid_land.training.trees import TreeSettings, train_trees
 from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SOIL_WATER
 from tests.kit import lay_out
+from tests.toy import Weathered
 
 COMMANDS = [row.callback.__name__ for row in app.registered_commands if row.callback]
 OPTIONS = {
@@ -29,7 +30,10 @@ OPTIONS = {
         *("MODEL", "DATA", "--obs", "--out", "--parameters", "--method", "--chains", "--warmup"),
         *("--draws", "--seed", "--json"),
     ],
-    "sensitivity": ["MODEL", "DATA", "--out", "--parameters", "--json"],
+    "sensitivity": [
+        *("MODEL", "DATA", "--out", "--parameters", "--method", "--targets", "--at", "--ranges"),
+        *("--samples", "--seed", "--baseline", "--forcing-baseline", "--points", "--json"),
+    ],
     "convert": ["SOURCE", "--out", "--json"],
     "info": ["MODEL|DATA", "--json"],
 }
@@ -213,11 +217,31 @@ def test_sensitivity_writes_curves_and_derivatives(capsys, monkeypatch):
     np.testing.assert_allclose(found.swvl2_gradient[:, 0], quotient[:, 0], rtol=0.2)
     assert found.swvl2.attrs["units"] == "m3 m-3"
     assert "| theta_cap | swvl1 |" in Path("answer/sensitivity.md").read_text()
-    monkeypatch.setattr("hybrid_land.sensitivity.sensitivity", lambda *_, **__: found)
+    monkeypatch.setattr("hybrid_land.sensitivity.curves.sensitivity", lambda *_, **__: found)
     printed = run_json("sensitivity model good.nc --out answer", capsys)
     assert printed["out"] == "answer"
     assert np.shape(printed["swvl1"]) == (2, 9)
     assert np.shape(printed["swvl1_gradient"]) == (2,)
+
+
+def test_sensitivity_by_the_other_methods(capsys, monkeypatch):
+    # A toy in the emulator's place compiles in a second.
+    monkeypatch.setattr("hybrid_land.models.store.load_model", lambda _: Weathered())
+    found = run_json(
+        "sensitivity model good.nc --method adjoint,sobol,integrated-gradients --out others "
+        "--parameters theta_cap,cvl --targets swvl1,slhf --samples 8 --points 2 "
+        "--ranges cvl=0.1:0.4 --baseline theta_cap=0.3",
+        capsys,
+    )
+    assert {row["target"] for row in found["adjoint"]} == {"swvl1", "slhf"}
+    assert len(found["sobol"]) == 4
+    assert [row["target"] for row in found["integrated_gradients"]] == ["swvl1", "slhf"]
+    for stem in ("adjoint", "sobol", "integrated_gradients"):
+        assert Path(f"others/{stem}.png").stat().st_size > 5000
+        assert "| swvl1 |" in Path(f"others/{stem}.md").read_text()
+        with xr.open_dataset(f"others/{stem}.nc") as file:
+            for name, variable in file.data_vars.items():
+                assert {"units", "long_name"} <= set(variable.attrs), name
 
 
 def test_json_has_no_number_that_json_cannot_say(capsys):

@@ -231,6 +231,61 @@ PARAMETERS = {
     "a class varied": plain(f"{SENSITIVITY} tvh", "parameter 'tvh' cannot be varied", "expected"),
     "none to vary": plain(f"{SENSITIVITY} ,", "--parameters is empty", "expected", "give one"),
     "twice varied": plain(f"{SENSITIVITY} ksat,ksat", "--parameters: 'ksat' is named twice"),
+    "unknown method": plain(
+        f"{SENSITIVITY} ksat --method morris", "method 'morris' is not known", "expected curves"
+    ),
+    "a method twice": plain(
+        f"{SENSITIVITY} ksat --method sobol,sobol", "--method: 'sobol' is named twice"
+    ),
+    "unknown target": plain(
+        f"{SENSITIVITY} ksat --targets swvl9", "target 'swvl9' is not of the model", "expected"
+    ),
+    "another time of the target": plain(
+        f"{SENSITIVITY} ksat --at middle", "'middle'", "expected mean or end"
+    ),
+    "Sobol of one": plain(
+        f"{SENSITIVITY} ksat --method sobol", "Sobol indices of 1", "expected two", "add"
+    ),
+    "samples that are no power of 2": plain(
+        f"{SENSITIVITY} ksat,cvh --method sobol --samples 100", "100 samples", "expected a power"
+    ),
+    "a range that is none": plain(
+        f"{SENSITIVITY} ksat,cvh --method sobol --ranges ksat=low:high", "'ksat=low:high' cannot"
+    ),
+    "a range of one number": plain(
+        f"{SENSITIVITY} ksat,cvh --method sobol --ranges ksat=1e-6", "1 numbers, expected low:high"
+    ),
+    "a range upside down": plain(
+        f"{SENSITIVITY} ksat,cvh --method sobol --ranges ksat=1e-5:1e-6", "expected the lower end"
+    ),
+    "a range of another": plain(
+        f"{SENSITIVITY} ksat,cvh --method sobol --ranges cvl=0.1:0.2", "range of 'cvl'", "expected"
+    ),
+    "a range without a soil": plain(
+        f"{SENSITIVITY} theta_cap,ksat --method sobol --ranges theta_cap=0.9:1.0",
+        "range of theta_cap: no column has a possible value",
+        "widen",
+    ),
+    "a range for another method": plain(
+        f"{SENSITIVITY} ksat --ranges ksat=1e-6:1e-5", "--ranges is for sobol", "add it"
+    ),
+    "a baseline of two numbers": plain(
+        f"{SENSITIVITY} ksat --method integrated-gradients --baseline ksat=1e-6:1e-5",
+        "2 numbers, expected one",
+    ),
+    "a baseline of another": plain(
+        f"{SENSITIVITY} ksat --method integrated-gradients --baseline cvl=0.1",
+        "baseline of 'cvl'",
+        "expected",
+    ),
+    "unknown baseline of the weather": plain(
+        f"{SENSITIVITY} ksat --method integrated-gradients --forcing-baseline zero",
+        "baseline 'zero' of the weather",
+        "expected climatology or mean",
+    ),
+    "no points": plain(
+        f"{SENSITIVITY} ksat --method integrated-gradients --points 0", "0 points", "at least 1"
+    ),
     "data without a parameter": data(
         lambda ds: ds.drop_vars("clim_theta_cap"),
         f"{SENSITIVITY} theta_cap".replace("good", "bad"),

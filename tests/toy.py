@@ -1,5 +1,6 @@
 """A model whose answers are known: four layers that leak into each other, linear in the state."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -46,3 +47,32 @@ def case(columns=3, steps=40, seed=0, dtype=float):
     state = {name: jnp.asarray(generator.uniform(0.3, 0.5, columns), dtype) for name in LAYERS}
     rain = jnp.asarray(generator.exponential(0.02, (steps, columns)), dtype)
     return parameters, state, {"rain": rain}
+
+
+@jax.tree_util.register_static
+class Weathered(Buckets):
+    """`Buckets` on the weather of a Dataset, with evaporation that is not linear in anything.
+
+        f = 100 rainfall,   e = k (w1 / theta_cap)^2 (1 + cvl) shortwave / 500
+
+    Evaporation is only reported: the state does not feel it.
+    """
+
+    def __init__(self, rate=0.02, exchange=0.1, sense=1.0):
+        super().__init__(rate, exchange)
+        self.sense = sense  # of the resting value to theta_cap
+
+    def __eq__(self, other):
+        return isinstance(other, Weathered) and vars(self) == vars(other)
+
+    def __hash__(self):
+        return hash(tuple(vars(self).values()))
+
+    def step(self, parameters, state, forcing):
+        cap = 0.3 + self.sense * (parameters["theta_cap"] - 0.3)
+        new, _ = super().step(
+            parameters | {"theta_cap": cap}, state, {"rain": 100.0 * forcing["met_rainf"]}
+        )
+        wet = state["swvl1"] / parameters["theta_cap"]
+        sun = forcing["met_swdown"] / 500.0
+        return new, {"slhf": -100.0 * wet * wet * (1.0 + parameters["cvl"]) * sun}

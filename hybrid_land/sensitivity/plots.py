@@ -1,7 +1,7 @@
 """Figures of the adjoint, of Sobol indices and of integrated gradients."""
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any
 
 import matplotlib.dates as mdates
 import numpy as np
@@ -56,7 +56,8 @@ def adjoint_figure(result: xr.Dataset, targets: Sequence[str]) -> Figure:
     weather = [name for name in _WEATHER if f"{targets[0]}_by_{name}" in result]
     heights = (1.5 * len(weather) + 0.5, 2.6)
     figure = Figure(figsize=(3.2 * len(targets) + 0.6, sum(heights)), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    parts: Any = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = parts
     panels = above.subplots(len(weather), len(targets), squeeze=False)
     starts = below.subplots(1, len(targets), squeeze=False)[0]
     day = result["time"].to_numpy().astype("datetime64[D]")
@@ -199,4 +200,4 @@ def attribution_figure(result: xr.Dataset, targets: Sequence[str], *, column: in
         right.set_title(f"{target}, {place(result, column)}: added up", fontweight="normal")
         right.set_ylabel(units)
         right.legend(fontsize=7, ncols=2, loc="best")
-    return cast(Figure, figure)
+    return figure
