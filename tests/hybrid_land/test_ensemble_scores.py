@@ -255,12 +255,14 @@ def test_the_tables_and_figures_are_of_the_result(scored, tmp_path):
 
 
 def test_a_calibration_comes_back_and_is_read_between_its_leads(tmp_path):
-    narrow = as_forecasts(synthetic(scale=0.5), days=(1.0, 100.0))
+    by_lead = {"stl1": [synthetic(scale=0.5), synthetic(scale=0.25)]}
+    narrow = Forecasts((1.0, 100.0), by_lead, columns=COLUMNS, starts=EACH)
     made = fit_calibration(narrow, fitted_on={"files": ["x.nc"]})
     save_calibration(made, tmp_path)
     again = load_calibration(tmp_path, members=K)
     assert again == made
     first, last = made.variables["stl1"]
+    assert last.factor > 1.5 * first.factor
     assert again.at("stl1", 0.25) == first
     middle = again.at("stl1", 10.0)
     assert middle.factor == pytest.approx(0.5 * (first.factor + last.factor))
