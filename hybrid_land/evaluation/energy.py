@@ -11,6 +11,7 @@ from hybrid_land.variables import (
     LATENT_HEAT_SUBLIMATION,
     LATENT_HEAT_VAPORISATION,
     LAYER_THICKNESS,
+    SNOW_PRESENT,
     SOIL_TEMPERATURE,
 )
 
@@ -120,7 +121,7 @@ def thawed_ground(ds: xr.Dataset) -> Bool[np.ndarray, "day column"]:
     for name in SOIL_TEMPERATURE:
         celsius = _series(ds, name) - FREEZING
         quiet &= (celsius < low) | (celsius > high)
-    quiet &= _series(ds, "sd") == 0.0
+    quiet &= _series(ds, "sd") < SNOW_PRESENT
     both = (quiet[:-1] & quiet[1:]).astype(np.float64)
     return _daily(both, _steps_a_day(time_step_of(ds))) == 1.0
 
@@ -132,6 +133,8 @@ def energy_budget(ds: xr.Dataset) -> dict[str, float] | None:
     and over the tiles (its fourth power is not that of the mean); how much soil water is frozen
     (left out: what ECLand's runs show of it differs between columns); liquid water in snow.
     The first makes a few W m-2 in a day, the others some 10 while soil and snow freeze or thaw.
+    ECLand's own 60 columns and five years of `ecland_test.nc` give -1.4 in the mean and 6.9 as rms
+    of a day, 3.7 on thawed days; dry, hot columns close worst, at -3 to -7 in the mean.
 
     Returns:
         `mean_w_m2` over days and columns, `rms_w_m2` of a day, `rms_column_w_m2` of a column's

