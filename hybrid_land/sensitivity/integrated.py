@@ -80,7 +80,7 @@ def attributions(
     at_once = min(points, max(1, _AT_ONCE // problem.columns))
     segments = max(1, round(math.sqrt(problem.steps)))
 
-    def answers(shift: Any, path: Array, fixed: Any, *, segments: int | None) -> dict[str, Array]:
+    def answers(shift: Any, path: Array, fixed: Any) -> dict[str, Array]:
         """The targets at `base + a change + shift` for each a of the path, `[path, column]`."""
         start, change, parameters, state, forcing = fixed
         count = path.shape[0]
@@ -101,21 +101,24 @@ def attributions(
         )
         return {name: x.reshape(count, -1) for name, x in answer.items()}
 
-    def total(shift: Any, path: Array, weight: Array, of: dict[str, Array], fixed: Any) -> Array:
-        found = answers(shift, path, fixed, segments=segments)
+    def total(shift: Any, path: Array, weight: Array, of: dict[str, Array], fixed: Any) -> Any:
+        found = answers(shift, path, fixed)
         sums = (of[name] * (weight[:, None] * found[name]).sum() for name in found)
-        return sum(sums, start=jnp.zeros((), kind))
+        return sum(sums, start=jnp.zeros((), kind)), {name: x[0] for name, x in found.items()}
 
     fixed = (base, change, problem.parameters, problem.state, problem.forcing)
     none = jax.tree.map(jnp.zeros_like, base)
-    ends = jax.jit(
-        lambda fixed: answers(none, jnp.asarray([0.0, 1.0], kind), fixed, segments=None)
-    )(fixed)
-    sweep = jax.jit(jax.grad(total))
+    sweep = jax.jit(jax.grad(total, has_aux=True))
     pieces = -(-points // at_once)
     middles = np.zeros(pieces * at_once)
     middles[:points] = (np.arange(points) + 0.5) / points
     weights = np.where(np.arange(len(middles)) < points, 1.0 / points, 0.0)
+    # The ends of the path by the same program, which takes longer to compile than to run.
+    nothing = {name: jnp.zeros((), kind) for name in problem.targets}
+    start, end = (
+        sweep(none, jnp.full(at_once, a, kind), jnp.zeros(at_once, kind), nothing, fixed)[1]
+        for a in (0.0, 1.0)
+    )
     found = {}
     for i, target in enumerate(problem.targets):
         of = {name: jnp.asarray(float(name == target), kind) for name in problem.targets}
@@ -126,12 +129,12 @@ def attributions(
             gradient = jax.tree.map(
                 lambda sum_, x: sum_ + np.asarray(x, np.float64),
                 gradient,
-                sweep(none, path, weight, of, fixed),
+                sweep(none, path, weight, of, fixed)[0],
             )
             if progress is not None:
                 progress(i * pieces + k + 1, len(problem.targets) * pieces)
         weather, varied = jax.tree.map(lambda d, g: np.asarray(d, float) * g, change, gradient)
-        difference = np.asarray(ends[target][1], float) - np.asarray(ends[target][0], float)
+        difference = np.asarray(end[target], float) - np.asarray(start[target], float)
         added = sum((x.sum(axis=0) for x in weather.values()), start=np.zeros(problem.columns))
         added = sum(varied.values(), start=added)
         found[target] = Attribution(weather, varied, difference, difference - added)

@@ -9,7 +9,7 @@ regression on its own run of the same columns as ECLand's. Where the two regress
 partial dependence does not, the regression is confounded, not the model wrong.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from hybrid_land.columns import parameters_from
 from hybrid_land.errors import InputError
 from hybrid_land.figures import MODEL, TRUTH, pretty_units
-from hybrid_land.interface import Model, Parameters
+from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.sensitivity.problem import problem_of, words_of
 from hybrid_land.sensitivity.ranges import ranges_of
 from hybrid_land.training.config import TrainingConfig
@@ -73,28 +73,45 @@ def regression(
 
 
 def partial_dependence(
-    model: Model, data: xr.Dataset, name: str, values: Sequence[float], *, targets: Sequence[str]
-) -> dict[str, Float[np.ndarray, "value column"]]:
+    model: Model,
+    data: xr.Dataset,
+    sweeps: Mapping[str, Sequence[float]],
+    *,
+    targets: Sequence[str],
+) -> dict[str, dict[str, Float[np.ndarray, "value column"]]]:
     """Means over the run of each column with one parameter set to each value, all else held.
 
-    NaN where the value would not be a soil beside the column's others.
-    """
-    problem = problem_of(model, data, parameters=[name], targets=targets)
-    least, most = min(values), max(values)
-    low, high = ranges_of(problem.parameters, [name], given={name: (least, most)})[name]
+    Args:
+        model: anything with the `step` interface.
+        data: forcing, first state and parameters with dims `(time, column)`.
+        sweeps: by parameter, its values.
+        targets: diagnostics or prognostic variables.
 
-    def means(varied: Parameters) -> Any:
-        return problem.answer(problem.parameters | varied, problem.state, problem.forcing)
+    Returns:
+        By parameter and target; NaN where the value would not be a soil beside the column's
+        others.
+    """
+    problem = problem_of(model, data, parameters=list(sweeps), targets=targets)
+
+    def means(parameters: Parameters, state: State, forcing: ForcingSeries) -> Any:
+        return problem.answer(parameters, state, forcing)
 
     run = jax.jit(means)
-    found: dict[str, list[np.ndarray]] = {target: [] for target in targets}
-    room = 1e-6 * (most - least)
-    for value in values:
-        possible = (value >= low - room) & (value <= high + room)
-        answer = run({name: jnp.full_like(problem.parameters[name], value)})
-        for target in targets:
-            found[target].append(np.where(possible, np.asarray(answer[target], float), np.nan))
-    return {target: np.stack(rows) for target, rows in found.items()}
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in sweeps.items():
+        least, most = min(values), max(values)
+        low, high = ranges_of(problem.parameters, [name], given={name: (least, most)})[name]
+        room = 1e-6 * (most - least)
+        rows: dict[str, list[np.ndarray]] = {target: [] for target in targets}
+        for value in values:
+            possible = (value >= low - room) & (value <= high + room)
+            moved = {name: jnp.full_like(problem.parameters[name], value)}
+            answer = run(problem.parameters | moved, problem.state, problem.forcing)
+            for target in targets:
+                mean = np.asarray(answer[target], float)
+                rows[target].append(np.where(possible, mean, np.nan))
+        found[name] = {target: np.stack(parts) for target, parts in rows.items()}
+    return found
 
 
 def compare_partial_dependence(
@@ -136,18 +153,22 @@ def compare_partial_dependence(
     say("means of ECLand and of the model over all columns")
     table = _columns(model, files, targets)
     withheld = np.concatenate(held)
+    where = {name: _where(name, table["parameters"]) for name in parameters}
+    sweeps = {
+        name: np.quantile(table["parameters"][name][where[name] & ~withheld], QUANTILES)
+        for name in parameters
+    }
+    say(f"partial dependence on {', '.join(parameters)} of {int(withheld.sum())} columns")
+    moved = _moved(model, files, held, sweeps, targets)
     rows = []
     for name in parameters:
-        applies = _where(name, table["parameters"])
-        values = np.quantile(table["parameters"][name][applies & ~withheld], QUANTILES)
-        say(f"partial dependence on {name}, {values[0]:.3g} to {values[-1]:.3g}")
-        moved = _moved(model, files, held, name, values, targets)
+        applies, values = where[name], sweeps[name]
         chosen = applies[withheld]
         axis = scale_of(name, values)
         x = scale_of(name, table["parameters"][name])
         used = applies & ~withheld
         for target in targets:
-            curves = moved[target][:, chosen]
+            curves = moved[name][target][:, chosen]
             slopes = _slopes(axis, curves)
             theirs, their_error = regression(
                 x[used], table["ecland"][target][used], _controls(table, name, used)
@@ -255,18 +276,22 @@ def _moved(
     model: Model,
     files: Sequence[xr.Dataset],
     held: Sequence[np.ndarray],
-    name: str,
-    values: np.ndarray,
+    sweeps: Mapping[str, np.ndarray],
     targets: Sequence[str],
-) -> dict[str, Float[np.ndarray, "value column"]]:
+) -> dict[str, dict[str, Float[np.ndarray, "value column"]]]:
+    listed = {name: values.tolist() for name, values in sweeps.items()}
     parts = [
-        partial_dependence(
-            model, ds.isel(column=np.flatnonzero(mask)), name, values.tolist(), targets=targets
-        )
+        partial_dependence(model, ds.isel(column=np.flatnonzero(mask)), listed, targets=targets)
         for ds, mask in zip(files, held, strict=True)
         if mask.any()
     ]
-    return {target: np.concatenate([part[target] for part in parts], axis=1) for target in targets}
+    return {
+        name: {
+            target: np.concatenate([part[name][target] for part in parts], axis=1)
+            for target in targets
+        }
+        for name in sweeps
+    }
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
