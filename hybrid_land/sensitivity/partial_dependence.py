@@ -57,7 +57,8 @@ def regression(
 ) -> tuple[float, float]:
     """Coefficient of x in least squares of y on x, controls and a constant; its standard error.
 
-    The error holds for residuals of unequal spread (White 1980, HC1).
+    The error holds for residuals of unequal spread (White 1980, HC1). NaN where there are no more
+    columns than controls.
     """
     spread = controls.std(axis=0)
     kept = (controls - controls.mean(axis=0))[:, spread > 1e-12] / spread[spread > 1e-12]
@@ -66,7 +67,9 @@ def regression(
     inverse = np.linalg.pinv(design.T @ design)
     beta = inverse @ (design.T @ y)
     residual = y - design @ beta
-    free = max(len(y) - np.linalg.matrix_rank(design), 1)
+    free = len(y) - np.linalg.matrix_rank(design)
+    if free < 1:
+        return float("nan"), float("nan")
     meat = design.T @ (design * residual[:, None] ** 2)
     covariance = inverse @ meat @ inverse * len(y) / free
     return float(beta[0] / size), float(np.sqrt(covariance[0, 0]) / size)
@@ -176,9 +179,11 @@ def compare_partial_dependence(
             own, own_error = regression(
                 x[used], table["model"][target][used], _controls(table, name, used)
             )
-            partial = float(np.nanmean(slopes))
-            error = float(np.nanstd(slopes) / np.sqrt(max(np.isfinite(slopes).sum(), 1)))
-            change = np.nanmean(curves - curves[len(values) // 2], axis=1)
+            partial = float(_mean(slopes))
+            error = float(
+                np.sqrt(_mean((slopes - partial) ** 2) / max(np.isfinite(slopes).sum(), 1))
+            )
+            change = _mean(curves - curves[len(values) // 2])
             rows.append(
                 {
                     "parameter": name,
@@ -210,6 +215,14 @@ def _where(name: str, parameters: dict[str, np.ndarray]) -> Bool[np.ndarray, " c
     if cover is None:
         return np.ones_like(parameters[name], bool)
     return parameters[cover] > _PRESENT
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over columns that have a value; NaN where none has."""
+    there = np.isfinite(values)
+    count = there.sum(axis=-1)
+    total = np.where(there, values, 0.0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _slopes(axis: np.ndarray, curves: np.ndarray) -> Float[np.ndarray, " column"]:
@@ -255,7 +268,7 @@ def _columns(model: Model, files: Sequence[xr.Dataset], targets: Sequence[str]) 
 
 def _controls(
     table: dict[str, Any], name: str, used: Bool[np.ndarray, " column"]
-) -> Float[np.ndarray, "column control"]:
+) -> Float[np.ndarray, "chosen control"]:
     """The other parameters, the mean weather and the climate class of the columns."""
     parameters, weather = table["parameters"], table["weather"]
     rows = [scale_of(k, parameters[k]) for k in _CONTROLS if k != name and k in parameters]
