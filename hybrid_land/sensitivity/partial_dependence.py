@@ -6,7 +6,9 @@ climate (the coefficient b of y ~ a + b x + controls, least squares, with its st
 The model is asked three ways: by partial dependence (Friedman 2001, section 8.2), its own mean
 over withheld columns with x alone moved over the spread of the training columns; and by the same
 regression on its own run of the same columns as ECLand's. Where the two regressions agree and
-partial dependence does not, the regression is confounded, not the model wrong.
+partial dependence does not, the regression is confounded, not the model wrong; or the run is too
+short: partial dependence starts from the column's own first state, while ECLand's columns were
+spun up with their own value, so that the answer of soil water is less than it would become.
 """
 
 from collections.abc import Callable, Mapping, Sequence
