@@ -1,6 +1,6 @@
 """The emulator: an MLP inside a step that keeps soil water, snow and the water budget physical."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import jax
@@ -11,20 +11,20 @@ from jaxtyping import Array, Float
 
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
-from hybrid_land.models import water
+from hybrid_land.models import soil, water
+from hybrid_land.models.canopy import bare_conductance, bare_stress, covers
 from hybrid_land.models.inputs import (
     dewpoint,
     features,
-    freezing_inertia,
     skin_capacity,
     snow_cover,
+    vapour_deficit,
 )
 from hybrid_land.variables import (
     FORCING,
     FREEZING,
     LATENT_HEAT_SUBLIMATION,
     LATENT_HEAT_VAPORISATION,
-    LAYER_THICKNESS,
     PROGNOSTIC,
     SOIL_TEMPERATURE,
     SOIL_WATER,
@@ -38,43 +38,49 @@ PARAMETERS = (
     *("vg_alpha", "vg_n", "vg_l", "ksat"),
 )
 _DIAGNOSTIC = ("skt", "t2m", "d2m", "sshf", "slhf", "aco2gpp", "e", "sro", "ssro")
-_CAPACITY = tuple(WATER_DENSITY * depth for depth in LAYER_THICKNESS)  # kg m-2 per m3 m-3
 _INPUT_LIMIT = 8.0  # spreads from the mean beyond which an input says no more
 
-# Row of the network's output -> (bias it starts with). The scales below are spreads of the
-# quantities over a step in the training columns, so that the network's own numbers are near one.
-_HEADS: dict[str, float] = {
+# Rows of the network's output by what is made of them, and the bias that each starts with. The
+# scales below are spreads of the quantities over a step in the training columns, so that the
+# network's own numbers are near one.
+_SHARES = {  # sigmoid
     "interception": 0.0,
     "skin_loss": 2.0,
-    "dew": -3.0,
-    "sublimation": 0.0,
-    "melt": -3.0,
-    "runoff": -4.0,
-    **{f"infiltration_{k}": b for k, b in enumerate((3.0, 0.0, -2.0, -4.0, -4.0), start=1)},
-    **{f"uptake_{k}": 0.0 for k in (1, 2, 3, 4)},
-    **{f"exchange_{k}": 0.0 for k in (1, 2, 3)},
-    "drainage": -3.0,
-    **{f"heating_{k}": 0.0 for k in (1, 2, 3)},
-    **{f"conduction_{k}": 0.0 for k in (3, 4)},
     "density_rate": -4.0,
-    "density_target": 0.0,
     "snow_warming_rate": -1.0,
-    "snow_warming_target": 0.0,
     "albedo_rate": -3.0,
+    "density_target": 0.0,
+    "snow_warming_target": 0.0,
     "albedo_target": 0.0,
+}
+_AMOUNTS = {  # softplus
+    "dew": -3.0,
+    "melt": -3.0,
+    "condensation": -3.0,
+    "gpp": -3.0,
+    **{f"demand_{kind}": 0.0 for kind in ("high", "low", "bare")},
+}
+_FACTORS = {  # near one
+    **{f"drag_{kind}": 0.0 for kind in ("high", "low", "bare")},
+    **{f"conductivity_{k}": 0.0 for k in (1, 2, 3, 4)},
+    **{f"diffusivity_{k}": 0.0 for k in (1, 2, 3)},
+    **{f"conduction_{k}": 0.0 for k in (1, 2, 3)},
+}
+_PLAIN = {
+    "sublimation": 0.0,
+    "runoff": 0.0,
+    "heating": 0.0,
+    "warmth": 0.0,
+    "infiltration_1": 3.0,
+    "infiltration_2": 0.0,
+    "infiltration_3": -2.0,
     "skt": 0.0,
     "t2m": 0.0,
     "d2m": 0.0,
     "sshf": 0.0,
-    "gpp": -3.0,
 }
-HEADS = tuple(_HEADS)
-_UPTAKE = (0.5, 0.4, 0.3, 0.1)  # kg m-2
-_EXCHANGE = (2.0, 0.5, 0.2)  # kg m-2
-_HEATING = (5.0, 0.7, 0.02)  # K
-# Most of the temperature difference to the layer above that a step can close. Conduction through
-# wet soil closes 0.02 to 0.04 in layer 3 and 0.004 to 0.010 in layer 4; freezing slows it.
-_CONDUCTION = (0.08, 0.015)
+_HEADS: dict[str, float] = _SHARES | _AMOUNTS | _FACTORS | _PLAIN
+_FACTOR_LIMIT = 3.0  # a conductance is at most exp(3) times ECLand's at the start of the step
 _DENSITY_RANGE = (50.0, 500.0)  # kg m-3, ECLand's bounds of snow density
 _ALBEDO_RANGE = (0.5, 0.85)  # ECLand's bounds of snow albedo
 _COLDEST_SNOW = 200.0  # K
@@ -109,10 +115,12 @@ def activation(x: Array) -> Array:
 class Emulator(nnx.Module):
     """One step of ECLand for each column by a multilayer perceptron.
 
-    The network gives proposals for the fluxes between reservoirs, rates and targets for snow,
-    increments of soil temperature and the diagnostics; `water.balance` and bounded forms turn
-    them into a state that is physical whatever the weights. Snow cover follows from snow mass
-    and density by ECLand's own formula; latent heat follows from evaporation.
+    The network gives what ECLand's equations leave open at 6 hours: the air's demand for vapour,
+    what the skin keeps, melt, the heat of the first layer, targets for snow, the diagnostics, and
+    factors on conductances. ECLand's own equations for the canopy, the flow of water and of heat
+    in the soil and surface runoff (`canopy`, `soil`) do the rest, and `water.balance` keeps the
+    state physical whatever the weights. Snow cover follows from snow mass and density by ECLand's
+    formula; latent heat follows from evaporation.
 
     Attributes:
         time_step: length of a step, s.
@@ -123,7 +131,12 @@ class Emulator(nnx.Module):
         hidden: widths of the hidden layers.
         expected_error: pairs of a variable's name and the RMSE of the free run over the columns
             withheld from training; empty where it is not known.
+        kind: of the network's outputs, as the description on disk says it.
+        heads: the network's outputs in order, and the bias that each starts with.
     """
+
+    kind = "emulator"
+    heads: Mapping[str, float] = _HEADS
 
     def __init__(
         self,
@@ -154,11 +167,11 @@ class Emulator(nnx.Module):
         self.spread = Normalisation(jnp.asarray(spread, jnp.float32)[:, None])
         widths = (len(self.inputs), *self.hidden)
         self.layers = nnx.List([Layer(a, b, scale=1.4, rngs=rngs) for a, b in pairwise(widths)])
-        self.head = Layer(widths[-1], len(HEADS), scale=0.1, rngs=rngs)
-        self.head.bias[...] = jnp.asarray(list(_HEADS.values()))[:, None]
+        self.head = Layer(widths[-1], len(self.heads), scale=0.1, rngs=rngs)
+        self.head.bias[...] = jnp.asarray(list(self.heads.values()))[:, None]
 
     def network(self, x_norm: Float[Array, "input column"]) -> Float[Array, "head column"]:
-        """The multilayer perceptron alone, from normalised inputs to the rows of `HEADS`."""
+        """The multilayer perceptron alone, from normalised inputs to the rows of `heads`."""
         x = x_norm
         for layer in self.layers:
             x = activation(layer(x))
@@ -184,27 +197,49 @@ class Emulator(nnx.Module):
     ) -> tuple[State, Diagnostics]:
         """State at t + 6 h and diagnostics of the step. See `hybrid_land.interface.Model`."""
         x = self.normalised_inputs(parameters, state, forcing)
-        z = dict(zip(HEADS, _rows(self.network(x)), strict=True))
-        return decode(z, parameters, state, forcing, time_step=self.time_step)
+        return decode(self.network(x), parameters, state, forcing, time_step=self.time_step)
 
 
-def _rows(x: Float[Array, "row column"]) -> list[Float[Array, " column"]]:
+def rows_of(x: Float[Array, "row column"]) -> list[Float[Array, " column"]]:
     """The rows of an array; by `split`, whose transpose is one concatenation."""
     return [row[0] for row in jax.lax.split(x, (1,) * x.shape[0], axis=0)]
 
 
+def _meaning(out: Float[Array, "head column"]) -> dict[str, Float[Array, "*layer column"]]:
+    """Shares, amounts, factors and plain numbers by name; those of several layers as one array.
+
+    Each function is applied to all its rows at once: there are few operations to compile.
+    """
+    sizes = tuple(len(group) for group in (_SHARES, _AMOUNTS, _FACTORS, _PLAIN))
+    shares, amounts, factors, plain = jax.lax.split(out, sizes, axis=0)
+    factors = jnp.exp(_FACTOR_LIMIT * jnp.tanh(factors / _FACTOR_LIMIT))
+    drags, conductivity, diffusivity, conduction = jax.lax.split(factors, (3, 4, 3, 3), axis=0)
+    rows = (
+        *rows_of(jax.nn.sigmoid(shares)),
+        *rows_of(jax.nn.softplus(amounts)),
+        *rows_of(drags),
+        *rows_of(plain),
+    )
+    names = (*_SHARES, *_AMOUNTS, *tuple(_FACTORS)[:3], *_PLAIN)
+    return dict(zip(names, rows, strict=True)) | {
+        "conductivity": conductivity,
+        "diffusivity": diffusivity,
+        "conduction": conduction,
+    }
+
+
 def decode(
-    z: dict[str, Float[Array, " column"]],
+    out: Float[Array, "head column"],
     parameters: Parameters,
     state: State,
     forcing: Forcing,
     *,
     time_step: float,
 ) -> tuple[State, Diagnostics]:
-    """From the rows of `HEADS` to a physical state and its diagnostics.
+    """From the rows of `heads` to a physical state and its diagnostics.
 
     Args:
-        z: the network's output, name to `[column]`.
+        out: the network's output, rows as in `Emulator.heads`.
         parameters: leaves `[column]`.
         state: at the start of the step.
         forcing: over the step.
@@ -213,26 +248,43 @@ def decode(
     Returns:
         State at the end of the step, and the diagnostics of the step.
     """
-    softplus, sigmoid = jax.nn.softplus, jax.nn.sigmoid
+    z = _meaning(out)
     rain = forcing["met_rainf"] * time_step
     snowfall = forcing["met_snowf"] * time_step
     cover = snow_cover(state["sd"], state["rsn"])
-    shares = _rows(jax.nn.softmax(jnp.stack([z[f"infiltration_{k}"] for k in range(1, 6)]), axis=0))
+    swvl = jnp.stack([state[name] for name in SOIL_WATER])
+    temperature = jnp.stack([state[name] for name in SOIL_TEMPERATURE])
+    liquid = soil.liquid_share(temperature)
+    capacity = WATER_DENSITY * soil.thickness(swvl)  # kg m-2 per m3 m-3
+    entering = jax.nn.softmax(jnp.stack([z[f"infiltration_{k}"] for k in (1, 2, 3)]), axis=0)
+
+    def runoff(surface: Float[Array, " column"]) -> Float[Array, " column"]:
+        share = jnp.clip(soil.runoff_share(surface, swvl, liquid, parameters), 1e-3, 1.0 - 1e-3)
+        return jax.nn.sigmoid(jnp.log(share) - jnp.log1p(-share) + z["runoff"])
+
+    def flow(amount: Float[Array, "4 column"]) -> Float[Array, "4 column"]:
+        return soil.flow(
+            amount / capacity,
+            liquid,
+            parameters,
+            faster=z["conductivity"],
+            wetter=z["diffusivity"],
+            time_step=time_step,
+        )
+
     proposal = water.Proposal(
-        interception=sigmoid(z["interception"]),
-        skin_loss=sigmoid(z["skin_loss"]),
-        dew=0.05 * softplus(z["dew"]),
+        interception=z["interception"],
+        skin_loss=z["skin_loss"],
+        dew=0.05 * z["dew"],
         sublimation=0.1 * z["sublimation"] * cover,
-        melt=3.0 * softplus(z["melt"]),
-        runoff=sigmoid(z["runoff"]),
-        infiltration=(shares[0], shares[1], shares[2], shares[3], shares[4]),
-        uptake=tuple(s * z[f"uptake_{k}"] for k, s in enumerate(_UPTAKE, start=1)),
-        exchange=tuple(s * z[f"exchange_{k}"] for k, s in enumerate(_EXCHANGE, start=1)),
-        drainage=0.3 * softplus(z["drainage"]),
+        melt=3.0 * z["melt"],
+        runoff=runoff,
+        infiltration=jnp.concatenate([entering, jnp.zeros_like(entering[:1])]),
+        uptake=_uptake(z, parameters, swvl, liquid, forcing),
+        flow=flow,
     )
-    full = parameters["theta_max"]
     before = water.Reservoirs(
-        soil=tuple(c * state[name] for c, name in zip(_CAPACITY, SOIL_WATER, strict=True)),
+        soil=capacity * swvl,
         snow=state["sd"],
         skin=state["src"],
     )
@@ -242,13 +294,11 @@ def decode(
         rain=rain,
         snowfall=snowfall,
         cover=cover,
-        soil_capacity=tuple(c * full for c in _CAPACITY),
+        soil_capacity=capacity * parameters["theta_max"][None],
         skin_capacity=skin_capacity(parameters, forcing),
     )
-    new: State = {
-        name: soil / c for name, soil, c in zip(SOIL_WATER, after.soil, _CAPACITY, strict=True)
-    }
-    new |= _soil_heat(z, parameters, state)
+    new: State = dict(zip(SOIL_WATER, rows_of(after.soil / capacity), strict=True))
+    new |= _soil_heat(z, parameters, temperature, swvl, liquid, time_step)
     new["sd"], new["src"] = after.snow, after.skin
     new |= _snow_inside(z, state, after.snow)
     new["snowc"] = snow_cover(new["sd"], new["rsn"])
@@ -258,12 +308,12 @@ def decode(
         + LATENT_HEAT_SUBLIMATION * flux.sublimation
     )
     diagnostics: Diagnostics = {
-        "skt": new["stl1"] + 6.0 * z["skt"],
+        "skt": forcing["met_tair"] + 6.0 * z["skt"],
         "t2m": forcing["met_tair"] + 3.0 * z["t2m"],
         "d2m": dewpoint(forcing["met_qair"], forcing["met_psurf"]) + 3.0 * z["d2m"],
         "sshf": 60.0 * z["sshf"],
         "slhf": vapour_heat / time_step,
-        "aco2gpp": 1e-7 * softplus(z["gpp"]),
+        "aco2gpp": 1e-7 * z["gpp"],
         "e": flux.e,
         "sro": flux.sro,
         "ssro": flux.ssro,
@@ -271,54 +321,80 @@ def decode(
     return new, diagnostics
 
 
-def _soil_heat(
-    z: dict[str, Float[Array, " column"]], parameters: Parameters, state: State
-) -> State:
-    """Soil temperature. The two deep layers relax to the layer above, so that they cannot drift.
+def _uptake(
+    z: dict[str, Float[Array, "*layer column"]],
+    parameters: Parameters,
+    swvl: Float[Array, "4 column"],
+    liquid: Float[Array, "4 column"],
+    forcing: Forcing,
+) -> Float[Array, "4 column"]:
+    """Vapour to and from each layer, positive downwards, kg m-2.
 
-    The network gives the conductance: layer 4 has no other source of heat, as in ECLand, whose
-    lower boundary is closed, and what it gains layer 3 loses, in proportion to their thickness.
-    Below the first layer, whose temperature crosses the range of freezing within a step, water
-    that freezes or thaws slows the change.
+    The network gives the air's demand and what the air resists beside the leaves: with g the
+    conductance by ECLand's formula, a cover gives demand g / (1 + drag g) from its roots' layers.
     """
-    first, second, third, fourth = (state[name] for name in SOIL_TEMPERATURE)
-    slow = [
-        1.0 / (1.0 + freezing_inertia(state[t], state[w], parameters))
-        for t, w in zip(SOIL_TEMPERATURE[1:], SOIL_WATER[1:], strict=True)
-    ]
-    warming = [scale * z[f"heating_{k}"] for k, scale in enumerate(_HEATING, start=1)]
-    new_second = second + slow[0] * warming[1]
-    above = 0.5 * (second + new_second)
-    into_3 = _CONDUCTION[0] * jax.nn.sigmoid(z["conduction_3"]) * (above - third)
-    into_4 = _CONDUCTION[1] * jax.nn.sigmoid(z["conduction_4"]) * (third - fourth)
-    out_of_3 = into_4 * (LAYER_THICKNESS[3] / LAYER_THICKNESS[2])
-    values = (
-        first + warming[0],
-        new_second,
-        third + slow[1] * (warming[2] + into_3 - out_of_3),
-        fourth + slow[2] * into_4,
+    available = soil.available_water(
+        swvl, liquid, {name: value[None] for name, value in parameters.items()}
     )
-    return dict(zip(SOIL_TEMPERATURE, values, strict=True))
+    covered = jnp.zeros_like(swvl[0])
+    uptake = jnp.zeros_like(swvl)
+    for kind, plants in covers(parameters, available, forcing, vapour_deficit(forcing)).items():
+        covered = covered + plants.fraction
+        given = plants.fraction * z[f"demand_{kind}"] * plants.conductance
+        given = given / (1.0 + z[f"drag_{kind}"] * plants.conductance)
+        uptake = uptake - given[None] * plants.uptake
+    conductance = bare_conductance(bare_stress(swvl[0], liquid[0], parameters, covered))
+    ground = jax.nn.relu(1.0 - covered) * z["demand_bare"] * conductance
+    ground = ground / (1.0 + z["drag_bare"] * conductance)
+    top = 0.05 * z["condensation"] - ground
+    return uptake + jnp.concatenate([top[None], jnp.zeros_like(swvl[1:])])
+
+
+def _soil_heat(
+    z: dict[str, Float[Array, "*layer column"]],
+    parameters: Parameters,
+    temperature: Float[Array, "4 column"],
+    swvl: Float[Array, "4 column"],
+    liquid: Float[Array, "4 column"],
+    time_step: float,
+) -> State:
+    """Soil temperature: the network heats layer 1, conduction by ECLand's formulas the others.
+
+    The network gives the heat of layer 1, its mean temperature over the step and a factor on each
+    conductance. Heat that layers 2 to 4 gain another loses; freezing and thawing take their share.
+    """
+    layered = {name: value[None] for name, value in parameters.items()}
+    surface = 5.0 * z["heating"] * soil.heat_capacity(parameters)
+    first = soil.warmed(temperature[0], surface, parameters)
+    below = soil.conduction(
+        temperature,
+        0.5 * (temperature[0] + first) + 2.0 * z["warmth"],
+        swvl,
+        liquid,
+        parameters,
+        faster=z["conduction"],
+        time_step=time_step,
+    )
+    deep = rows_of(soil.warmed(temperature[1:], below, layered))
+    return dict(zip(SOIL_TEMPERATURE, (first, *deep), strict=True))
 
 
 def _snow_inside(
-    z: dict[str, Float[Array, " column"]], state: State, snow: Float[Array, " column"]
+    z: dict[str, Float[Array, "*layer column"]], state: State, snow: Float[Array, " column"]
 ) -> State:
     """Density, temperature and albedo of the pack: each relaxes to a target within its bounds.
 
     Without snow they hold ECLand's values for none: 100 kg m-3, the freezing point and 0.85.
     """
-    sigmoid = jax.nn.sigmoid
     new: State = {}
     for name, row, (low, high), empty in (
         ("rsn", "density", _DENSITY_RANGE, 100.0),
         ("tsn", "snow_warming", (_COLDEST_SNOW, FREEZING), FREEZING),
         ("asn", "albedo", _ALBEDO_RANGE, _ALBEDO_RANGE[1]),
     ):
-        rate = sigmoid(z[f"{row}_rate"])
-        target = low + (high - low) * sigmoid(z[f"{row}_target"])
+        target = low + (high - low) * z[f"{row}_target"]
         old = jnp.clip(state[name], low, high)
-        new[name] = jnp.where(snow > 0.0, old + rate * (target - old), empty)
+        new[name] = jnp.where(snow > 0.0, old + z[f"{row}_rate"] * (target - old), empty)
     return new
 
 
@@ -329,6 +405,7 @@ def create(
     *,
     hidden: Sequence[int] = (172, 172, 172),
     time_step: float = 21600.0,
+    kind: type[Emulator] = Emulator,
     key: Array,
 ) -> Emulator:
     """An untrained emulator whose normalisation comes from a sample of training columns.
@@ -339,6 +416,7 @@ def create(
         forcing: leaves `[sample]`.
         hidden: widths of the hidden layers.
         time_step: s.
+        kind: the emulator or another with its inputs.
         key: for the initial weights.
     """
     rows = features(parameters, states, forcing, time_step=time_step)
@@ -348,7 +426,7 @@ def create(
     binary = np.array([name.split("_type_")[0] in ("low", "high") for name in inputs])
     mean = np.where(binary, 0.0, mean)
     spread = np.where(binary, 1.0, np.maximum(spread, 1e-3 * np.maximum(np.abs(mean), 1e-3)))
-    return Emulator(
+    return kind(
         inputs=inputs,
         mean=mean,
         spread=spread,

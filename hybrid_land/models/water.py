@@ -8,6 +8,7 @@ is reported as a flux, so that for each step and column
 to rounding, whatever the network says. Units are kg m-2 over the step; `e` is positive downwards.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Row = Float[Array, " column"]
+Layers = Float[Array, "4 column"]
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,11 @@ class Proposal:
         dew: water condensing on the skin, >= 0, kg m-2.
         sublimation: change of snow mass by vapour, positive downwards, kg m-2.
         melt: water leaving the snow pack, >= 0, kg m-2.
-        runoff: share of the water at the surface that runs off, 0 to 1.
-        infiltration: shares of the rest that enter layers 1 to 4 and leave below; sum to 1.
+        runoff: from the water at the surface, kg m-2, to the share of it that runs off, 0 to 1.
+        infiltration: shares of the rest that enter each layer; sum to 1.
         uptake: water taken by vapour from each layer, positive downwards, kg m-2.
-        exchange: water moved from layer k to k + 1, kg m-2.
-        drainage: water leaving layer 4 below, >= 0, kg m-2.
+        flow: from the water of the layers, kg m-2, to what leaves each layer downwards, kg m-2;
+            the last leaves the column and is not negative.
     """
 
     interception: Row
@@ -39,18 +41,17 @@ class Proposal:
     dew: Row
     sublimation: Row
     melt: Row
-    runoff: Row
-    infiltration: tuple[Row, ...]
-    uptake: tuple[Row, ...]
-    exchange: tuple[Row, ...]
-    drainage: Row
+    runoff: Callable[[Row], Row]
+    infiltration: Layers
+    uptake: Layers
+    flow: Callable[[Layers], Layers]
 
 
 @dataclass(frozen=True)
 class Reservoirs:
-    """Water held, kg m-2: four soil layers, snow and skin; rows `[column]`."""
+    """Water held, kg m-2: four soil layers `[4, column]`, snow and skin `[column]`."""
 
-    soil: tuple[Row, ...]
+    soil: Layers
     snow: Row
     skin: Row
 
@@ -72,15 +73,17 @@ def balance(
     rain: Row,
     snowfall: Row,
     cover: Row,
-    soil_capacity: tuple[Row, ...],
+    soil_capacity: Layers,
     skin_capacity: Row,
 ) -> tuple[Reservoirs, Fluxes]:
     """Apply a proposal within what the reservoirs hold and can hold.
 
     Snow takes the snowfall and the rain on its covered part, then sublimates and melts at most
     what is there. Leaves intercept rain up to their capacity. What remains runs off or is shared
-    between the layers. A layer that would fall below zero gives less vapour; one that would
-    overflow passes the excess upwards, from the top one to surface runoff.
+    between the layers, between which water then flows. A layer that would fall below zero takes
+    what it lacks from the one below, as in ECLand, whose deserts dry to zero that way; the last
+    gives less vapour. One that would overflow passes the excess upwards, from the top one to
+    surface runoff.
 
     Args:
         before: water at the start of the step.
@@ -103,32 +106,39 @@ def balance(
 
     rain_below = (1.0 - cover) * rain
     kept = jnp.minimum(proposal.interception * rain_below, relu(skin_capacity - before.skin))
-    wet = before.skin + kept + proposal.dew
-    skin_vapour = proposal.dew - wet * proposal.skin_loss
-    skin = wet * (1.0 - proposal.skin_loss)
+    moist = before.skin + kept + proposal.dew
+    skin_vapour = proposal.dew - moist * proposal.skin_loss
+    skin = moist * (1.0 - proposal.skin_loss)
     drip = relu(skin - skin_capacity)
     skin = skin - drip
 
     surface = rain_below - kept + melt + drip
-    sro = proposal.runoff * surface
+    sro = proposal.runoff(surface) * surface
     entering = surface - sro
-    share = proposal.infiltration
-    flow = (0.0, *proposal.exchange, proposal.drainage)
-    e = sublimation + skin_vapour
-    soil = []
-    for k in range(4):
-        water = before.soil[k] + share[k] * entering + proposal.uptake[k] + flow[k] - flow[k + 1]
-        lacking = relu(-water)
-        soil.append(water + lacking)
-        e = e + proposal.uptake[k] + lacking
-    ssro = share[4] * entering + proposal.drainage
+    soil = before.soil + proposal.infiltration * entering[None] + proposal.uptake
+    layers = list(soil)
+    for k in range(3):
+        lacking = relu(-layers[k])
+        layers[k] = layers[k] + lacking
+        layers[k + 1] = layers[k + 1] - lacking
+    lacking = relu(-layers[3])
+    layers[3] = layers[3] + lacking
+    soil = jnp.stack(layers)
+    e = sublimation + skin_vapour + jnp.sum(proposal.uptake, axis=0) + lacking
+    down = proposal.flow(soil)
+    ssro = down[3]
+    soil = soil - down + jnp.concatenate([jnp.zeros_like(down[:1]), down[:3]])
+    lacking = relu(-soil)  # by rounding, or where a flow takes more than there is
+    soil = soil + lacking
+    e = e + jnp.sum(lacking, axis=0)
 
+    layers = list(soil)
     for k in (3, 2, 1):
-        excess = relu(soil[k] - soil_capacity[k])
-        soil[k] = soil[k] - excess
-        soil[k - 1] = soil[k - 1] + excess
-    excess = relu(soil[0] - soil_capacity[0])
-    soil[0] = soil[0] - excess
+        excess = relu(layers[k] - soil_capacity[k])
+        layers[k] = layers[k] - excess
+        layers[k - 1] = layers[k - 1] + excess
+    excess = relu(layers[0] - soil_capacity[0])
+    layers[0] = layers[0] - excess
     sro = sro + excess
-    after = Reservoirs(soil=(soil[0], soil[1], soil[2], soil[3]), snow=snow, skin=skin)
+    after = Reservoirs(soil=jnp.stack(layers), snow=snow, skin=skin)
     return after, Fluxes(e=e, sro=sro, ssro=ssro, sublimation=sublimation)

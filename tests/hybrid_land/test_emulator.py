@@ -115,25 +115,12 @@ def test_season_changes_sign_between_hemispheres():
     assert both["season"][0, 0] > 0.2
 
 
-def test_retention_is_ecland_s_at_field_capacity_and_wilting_point():
-    """Suction 1.02 m at theta_cap and 153 m at theta_pwp for ECLand's medium soil."""
-    medium = {
-        "theta_sat": jnp.full(2, 0.439),
-        "theta_res": jnp.full(2, 0.01),
-        "vg_alpha": jnp.full(2, 3.14),
-        "vg_n": jnp.full(2, 1.1804),
-        "vg_l": jnp.full(2, -2.3421),
-    }
-    log_head, log_conductivity = inputs.retention(jnp.asarray([0.346, 0.151]), medium)
-    np.testing.assert_allclose(np.exp(log_head), [1.02, 153.0], rtol=0.03)
-    assert float(log_conductivity[1]) < float(log_conductivity[0]) < 0.0
-
-
 def test_field_capacity_acts_on_uptake_and_not_on_a_saturated_soil(data):
     """Above field capacity there is no stress, so a little more or less of it changes nothing
-    but the heat capacity."""
+    but the heat capacity and the water that can freeze. (Warm soil: ice is not available.)"""
     parameters = parameters_from(data)
     state = state_from(data) | dict.fromkeys(SOIL_WATER, parameters["theta_max"])
+    state |= dict.fromkeys(SOIL_TEMPERATURE, jnp.full_like(state["stl1"], 290.0))
     forcing = {name: series[0] for name, series in forcing_from(data).items()}
     rows = [
         inputs.features(
@@ -145,7 +132,7 @@ def test_field_capacity_acts_on_uptake_and_not_on_a_saturated_soil(data):
         for scale in (0.85, 0.9)  # below theta_max in every column
     ]
     changed = {n for n in rows[0] if not np.allclose(rows[0][n], rows[1][n])}
-    assert changed == {"heat_capacity"}
+    assert changed == {"heat_capacity", "freezable"}
 
 
 def test_weights_are_a_pytree_that_jit_and_grad_take(data):

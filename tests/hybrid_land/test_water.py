@@ -12,27 +12,29 @@ def wild_case(seed, count=2000):
     """Reservoirs, weather and proposals far beyond what a network would say, in float64."""
     key = iter(jax.random.split(jax.random.key(seed), 40))
 
-    def uniform(low, high):
-        return jax.random.uniform(next(key), (count,), minval=low, maxval=high)
+    def uniform(low, high, layers=None):
+        shape = (count,) if layers is None else (layers, count)
+        return jax.random.uniform(next(key), shape, minval=low, maxval=high)
 
-    capacity = tuple(uniform(20.0, 600.0) for _ in range(4))
+    capacity = uniform(20.0, 600.0, 4)
     before = water.Reservoirs(
-        soil=tuple(c * uniform(0.0, 1.0) for c in capacity),
+        soil=capacity * uniform(0.0, 1.0, 4),
         snow=jnp.maximum(uniform(-50.0, 300.0), 0.0),
         skin=uniform(0.0, 1.0),
     )
-    shares = jax.nn.softmax(jax.random.normal(next(key), (5, count)) * 3, axis=0)
+    shares = jax.nn.softmax(jax.random.normal(next(key), (4, count)) * 3, axis=0)
+    runoff = uniform(0.0, 1.0)
+    down = jnp.concatenate([uniform(-80.0, 80.0, 3), uniform(0.0, 80.0, 1)])
     proposal = water.Proposal(
         interception=uniform(0.0, 1.0),
         skin_loss=uniform(0.0, 1.0),
         dew=uniform(0.0, 0.5),
         sublimation=uniform(-80.0, 5.0),
         melt=uniform(0.0, 200.0),
-        runoff=uniform(0.0, 1.0),
-        infiltration=tuple(shares),
-        uptake=tuple(uniform(-60.0, 20.0) for _ in range(4)),
-        exchange=tuple(uniform(-80.0, 80.0) for _ in range(3)),
-        drainage=uniform(0.0, 80.0),
+        runoff=lambda surface: runoff,
+        infiltration=shares,
+        uptake=uniform(-60.0, 20.0, 4),
+        flow=lambda soil: down,
     )
     rain = jnp.maximum(uniform(-50.0, 150.0), 0.0)
     snowfall = jnp.maximum(uniform(-50.0, 50.0), 0.0)
@@ -41,7 +43,7 @@ def wild_case(seed, count=2000):
 
 
 def held(reservoirs):
-    return sum(reservoirs.soil) + reservoirs.snow + reservoirs.skin
+    return reservoirs.soil.sum(axis=0) + reservoirs.snow + reservoirs.skin
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -73,17 +75,41 @@ def test_budget_closes_and_reservoirs_stay_in_bounds(float64, seed):
 
 def test_dry_ground_gives_no_vapour(float64):
     _, proposal, weather, capacity, skin = wild_case(0, count=3)
-    empty = water.Reservoirs(soil=(jnp.zeros(3),) * 4, snow=jnp.zeros(3), skin=jnp.zeros(3))
+    empty = water.Reservoirs(soil=jnp.zeros((4, 3)), snow=jnp.zeros(3), skin=jnp.zeros(3))
     still = {name: jnp.zeros(3) for name in weather}
     quiet = water.Proposal(
         **{
             **vars(proposal),
             "dew": jnp.zeros(3),
-            "exchange": (jnp.zeros(3),) * 3,
-            "drainage": jnp.zeros(3),
-            "uptake": (jnp.full(3, -5.0),) * 4,
+            "flow": lambda soil: jnp.zeros((4, 3)),
+            "uptake": jnp.full((4, 3), -5.0),
         }
     )
     after, flux = water.balance(empty, quiet, **still, soil_capacity=capacity, skin_capacity=skin)
     np.testing.assert_allclose(flux.e, 0.0, atol=1e-12)
     np.testing.assert_allclose(held(after), 0.0, atol=1e-12)
+
+
+def test_a_dry_layer_takes_what_it_lacks_from_below(float64):
+    """As in ECLand: evaporation from an empty first layer dries the second."""
+    _, proposal, weather, _, _ = wild_case(0, count=3)
+    soil = jnp.array([[0.0] * 3, [2.0] * 3, [50.0] * 3, [400.0] * 3])
+    before = water.Reservoirs(soil=soil, snow=jnp.zeros(3), skin=jnp.zeros(3))
+    still = {name: jnp.zeros(3) for name in weather}
+    thirsty = water.Proposal(
+        **{
+            **vars(proposal),
+            "dew": jnp.zeros(3),
+            "flow": lambda soil: jnp.zeros((4, 3)),
+            "uptake": jnp.zeros((4, 3)).at[0].set(-5.0),
+        }
+    )
+    after, flux = water.balance(
+        before,
+        thirsty,
+        **still,
+        soil_capacity=jnp.full((4, 3), 600.0),
+        skin_capacity=jnp.ones(3),
+    )
+    np.testing.assert_allclose(flux.e, -5.0)
+    np.testing.assert_allclose(after.soil[:, 0], [0.0, 0.0, 47.0, 400.0], atol=1e-12)

@@ -1,0 +1,116 @@
+"""Plants and bare ground as ECLand's equations see them: roots, stress and conductance."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from hybrid_land.interface import Forcing, Parameters
+
+Row = Float[Array, " column"]
+
+# Share of roots in each layer by vegetation type: IFS Documentation CY48R1, Part IV, Table 8.2
+# (Zeng et al. 1998 profile); types without roots or not in the table draw as short grass.
+ROOT_SHARE = {
+    1: (0.24, 0.41, 0.31, 0.04),
+    2: (0.35, 0.38, 0.23, 0.04),
+    3: (0.26, 0.39, 0.29, 0.06),
+    4: (0.26, 0.38, 0.29, 0.07),
+    5: (0.24, 0.38, 0.31, 0.07),
+    6: (0.25, 0.34, 0.27, 0.14),
+    7: (0.27, 0.37, 0.27, 0.09),
+    8: (1.00, 0.00, 0.00, 0.00),
+    9: (0.47, 0.45, 0.08, 0.00),
+    10: (0.24, 0.41, 0.31, 0.04),
+    11: (0.17, 0.31, 0.33, 0.19),
+    13: (0.25, 0.34, 0.27, 0.14),
+    16: (0.23, 0.36, 0.30, 0.11),
+    17: (0.23, 0.36, 0.30, 0.11),
+    18: (0.19, 0.35, 0.36, 0.10),
+    19: (0.19, 0.35, 0.36, 0.10),
+}
+_ROOTS = np.array([ROOT_SHARE.get(i, ROOT_SHARE[2]) for i in range(21)], np.float32)
+_LIGHT = (0.81, 0.004, 0.05)  # a, b (m2 W-1) and c of the answer to light
+_DRY_AIR = 0.0003  # Pa-1, closing of high vegetation in dry air
+_RESISTANCE = 100.0  # s m-1, in whose inverse conductances are given
+_DRIEST = 0.001  # least available fraction: a little evaporates from the driest soil
+_TRACE = 1e-6  # available fraction by which roots share what they take from wholly dry soil
+_BARE_RESISTANCE = 50.0  # s m-1, of wet bare ground
+
+
+@dataclass(frozen=True)
+class Cover:
+    """One kind of vegetation in each column; rows `[column]`.
+
+    Attributes:
+        fraction: of the ground that it covers.
+        roots: share of roots in each of the four layers.
+        stress: F2 = 2 x - x^2 of the root-weighted available water x; 1 where nothing limits.
+        uptake: share of each layer in what the roots take up.
+        conductance: of the canopy, LAI F1 F2 F3 / rsmin, in units of 0.01 m s-1.
+    """
+
+    fraction: Row
+    roots: Float[Array, "4 column"]
+    stress: Row
+    uptake: Float[Array, "4 column"]
+    conductance: Row
+
+
+def unstressed_share(water: Row) -> Row:
+    """ECLand's F2 = 2 x - x^2 of the available fraction x."""
+    return 2.0 * water - water * water
+
+
+def covers(
+    parameters: Parameters,
+    available: Float[Array, "4 column"],
+    forcing: Forcing,
+    vapour_deficit: Row,
+) -> dict[str, Cover]:
+    """High and low vegetation with their conductance (IFS Part IV, 8.10 to 8.16).
+
+    Args:
+        parameters: of the columns.
+        available: available fraction of the water of each layer.
+        forcing: over the step.
+        vapour_deficit: Pa.
+    """
+    a, b, c = _LIGHT
+    sun = jnp.maximum(forcing["met_swdown"], 0.0)
+    light = jnp.minimum(1.0, (b * sun + c) / (a * (b * sun + 1.0)))
+    table = jnp.asarray(_ROOTS, available.dtype)
+    out = {}
+    for kind, letter in (("high", "h"), ("low", "l")):
+        roots = table[jnp.clip(parameters[f"tv{letter}"].astype(int), 0, 20)].T
+        water = jnp.sum(roots * available, axis=0)
+        drawn = roots * (available + _TRACE)
+        stress = unstressed_share(jnp.maximum(water, _DRIEST))
+        closing = jnp.exp(-_DRY_AIR * vapour_deficit) if kind == "high" else 1.0
+        leaf = forcing[f"lai_{letter}v"]
+        resistance = jnp.maximum(parameters[f"veg_rsmin{letter}"], 1.0)
+        out[kind] = Cover(
+            fraction=parameters[f"cv{letter}"] * parameters[f"veg_cov{letter}"],
+            roots=roots,
+            stress=stress,
+            uptake=drawn / jnp.sum(drawn, axis=0)[None],
+            conductance=_RESISTANCE * leaf * light * stress * closing / resistance,
+        )
+    return out
+
+
+def bare_stress(swvl: Row, liquid: Row, parameters: Parameters, plants: Row) -> Row:
+    """F2 of bare ground, which dries layer 1 further than roots do (Albergel et al. 2012, eq. 4).
+
+    Between field capacity and the mean of wilting point and residual water by the share `plants`
+    of the ground that vegetation covers.
+    """
+    least = plants * parameters["theta_pwp"] + (1.0 - plants) * parameters["theta_res"]
+    room = jnp.maximum(parameters["theta_cap"] - least, 1e-3)
+    return unstressed_share(jnp.clip((swvl * liquid - least) / room, _DRIEST, 1.0))
+
+
+def bare_conductance(stress: Row) -> Row:
+    """Of bare ground by its stress, in units of 0.01 m s-1."""
+    return _RESISTANCE / _BARE_RESISTANCE * stress
