@@ -170,7 +170,7 @@ def held_out_year(model: str, path: Path) -> dict[str, Any]:
     whole = load(path)
     if not config.leave_out_last_year:
         say("this model's configuration did not leave the last year out: the year is not unseen")
-    held = validation_columns(whole, share=config.validation_share, seed=config.seed)
+    held = validation_columns(whole, share=config.validation_share, seed=config.split_seed)
     trained = whole.isel(column=~held)
     return held_out_year_scores(load_model(model), trained.load())
 

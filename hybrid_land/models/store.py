@@ -14,10 +14,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from hybrid_land.errors import InputError
-from hybrid_land.models.emulator import HEADS, Emulator
+from hybrid_land.models.emulator import Emulator
+from hybrid_land.models.increments import IncrementNetwork
 
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.safetensors"
+KINDS: dict[str, type[Emulator]] = {kind.kind: kind for kind in (Emulator, IncrementNetwork)}
 _FORM = 1
 _NEEDED = ("kind", "inputs", "heads", "hidden", "time_step", "prognostic", "diagnostic")
 
@@ -33,9 +35,9 @@ def description_of(model: Emulator) -> dict[str, Any]:
     """What `model.json` says of an emulator's architecture."""
     return {
         "form": _FORM,
-        "kind": "emulator",
+        "kind": model.kind,
         "inputs": list(model.inputs),
-        "heads": list(HEADS),
+        "heads": list(model.heads),
         "hidden": list(model.hidden),
         "time_step": model.time_step,
         "prognostic": list(model.prognostic),
@@ -160,7 +162,8 @@ def emulator_from(description: Mapping[str, Any], *, source: str | Path) -> Emul
         InputError: naming `source`, if the description is not of this version.
     """
     size = len(description["inputs"])
-    model = Emulator(
+    kind = KINDS.get(description.get("member_kind", description["kind"]), Emulator)
+    model = kind(
         inputs=description["inputs"],
         mean=np.zeros(size),
         spread=np.ones(size),
@@ -172,7 +175,11 @@ def emulator_from(description: Mapping[str, Any], *, source: str | Path) -> Emul
     _require_this_version(
         source,
         description,
-        {"heads": HEADS, "prognostic": model.prognostic, "diagnostic": model.diagnostic},
+        {
+            "heads": tuple(model.heads),
+            "prognostic": model.prognostic,
+            "diagnostic": model.diagnostic,
+        },
     )
     return model
 

@@ -14,42 +14,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xgboost as xgb
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models.emulator import PARAMETERS
-from hybrid_land.models.inputs import dewpoint, features
-from hybrid_land.variables import (
-    DIAGNOSTIC,
-    FORCING,
-    FREEZING,
-    PROGNOSTIC,
-    SNOW_PRESENT,
-    SOIL_WATER,
-    VARIABLES,
-)
+from hybrid_land.models.increments import clipped, reference
+from hybrid_land.models.inputs import features
+from hybrid_land.variables import DIAGNOSTIC, FORCING, PROGNOSTIC
 
 DESCRIPTION = "model.json"
 TARGETS = (*PROGNOSTIC, *DIAGNOSTIC)
 _FORM = 1
-_WITHOUT_SNOW = {"rsn": 100.0, "tsn": FREEZING, "asn": 0.85}  # what ECLand holds then
 _MANY_ROWS = 2000  # below, a second thread costs more than it brings
-
-
-def reference(state: State, forcing: Forcing) -> dict[str, Float[Array, " column"]]:
-    """What each target is the difference from, `[column]`; nothing for the other fluxes.
-
-    Prognostic variables: their value at the start, so that the target is the increment. Screen
-    and skin temperature: the air's; dewpoint: the air's.
-    """
-    air = forcing["met_tair"]
-    return {name: state[name] for name in PROGNOSTIC} | {
-        "skt": air,
-        "t2m": air,
-        "d2m": dewpoint(forcing["met_qair"], forcing["met_psurf"]),
-    }
 
 
 @jax.tree_util.register_static
@@ -115,21 +93,7 @@ class TreeModel:
             name: base.get(name, 0.0) + y[i].astype(state["sd"].dtype)
             for i, name in enumerate(TARGETS)
         }
-        return self._clipped(values, parameters)
-
-    def _clipped(
-        self, values: dict[str, Float[Array, " column"]], parameters: Parameters
-    ) -> tuple[State, Diagnostics]:
-        for name in (*PROGNOSTIC, "sro"):
-            row = VARIABLES[name]
-            upper = parameters["theta_max"] if name in SOIL_WATER else row.upper
-            values[name] = jnp.clip(values[name], max(row.lower, 0.0), upper)
-        for name, empty in _WITHOUT_SNOW.items():
-            values[name] = jnp.where(values["sd"] >= SNOW_PRESENT, values[name], empty)
-        return (
-            {name: values[name] for name in PROGNOSTIC},
-            {name: values[name] for name in DIAGNOSTIC},
-        )
+        return clipped(values, parameters)
 
 
 def save_trees(

@@ -2,6 +2,7 @@
 
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
@@ -25,6 +26,9 @@ class TrainingConfig(_Strict):
 
     Attributes:
         hidden: widths of the network's hidden layers.
+        kind: `emulator`, or `increments` for the plain network that is its baseline.
+        start_from: a model whose weights the run starts from, as `load_model` takes it; its kind
+            and widths then count. Empty: random weights.
         phases: the curriculum, from short rollouts to long ones.
         learning_rate: peak of the schedule (linear warm-up, cosine to a hundredth).
         weight_decay: of AdamW, on kernels only.
@@ -38,10 +42,13 @@ class TrainingConfig(_Strict):
         leave_out_last_year: withhold the last year of files longer than two years.
         validate_every: updates between free rollouts on the validation columns.
         checkpoint_every: updates between checkpoints.
-        seed: of the split, the initial weights and the batches.
+        seed: of the initial weights and the batches.
+        split_seed: of the split, the same for the members of an ensemble.
     """
 
     hidden: tuple[PositiveInt, ...] = (172, 172, 172)
+    kind: Literal["emulator", "increments"] = "emulator"
+    start_from: str = ""
     phases: tuple[Phase, ...] = Field(
         default=(
             Phase(length=1, updates=4000, batch=4096),
@@ -64,6 +71,7 @@ class TrainingConfig(_Strict):
     validate_every: PositiveInt = 500
     checkpoint_every: PositiveInt = 500
     seed: int = 0
+    split_seed: int = 1
 
     @property
     def updates(self) -> int:

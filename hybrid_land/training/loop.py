@@ -1,6 +1,7 @@
 """Training: curriculum, validation by free rollout, checkpoints, and an exact resume."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ import optax
 import orbax.checkpoint as ocp
 import xarray as xr
 from flax import nnx
-from jaxtyping import Array, Float
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float
 
 from hybrid_land.columns import ALBEDO, SOLAR
 from hybrid_land.data import load, validate
 from hybrid_land.data.files import atomic_path, make_folder, require_folder
 from hybrid_land.errors import InputError
 from hybrid_land.models.emulator import Emulator, create
-from hybrid_land.models.store import save_model
+from hybrid_land.models.store import KINDS, load_model, save_model
 from hybrid_land.simulation import simulate
 from hybrid_land.training.config import Phase, TrainingConfig
 from hybrid_land.training.loss import Scales, measure_scales, rollout_loss
@@ -39,6 +41,7 @@ from hybrid_land.variables import (
 
 HISTORY = "history.jsonl"
 CONFIGURATION = "config.json"
+_WINDOW = "window"
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -104,7 +107,7 @@ def train(
         )
     run = Path(out).resolve() if resume else _make_run(Path(out), config)
     scales = measure_scales(windows, leads=longest, seed=config.seed)
-    model = _untrained(windows, config)
+    model = load_model(config.start_from) if config.start_from else _untrained(windows, config)
     definition, weights, fixed = nnx.split(model, nnx.Param, ...)
     optimiser = _optimiser(config)
     progress = Progress(weights, weights, optimiser.init(weights), 0, np.inf)
@@ -230,6 +233,7 @@ def _untrained(windows: Windows, config: TrainingConfig) -> Emulator:
         {name: rows[name] for name in PROGNOSTIC},
         forcing,
         hidden=config.hidden,
+        kind=KINDS[config.kind],
         key=jax.random.key(config.seed),
     )
 
@@ -261,26 +265,20 @@ def _make_update(
     windows: Windows,
     config: TrainingConfig,
 ) -> Callable[..., Any]:
-    """The compiled update: one batch in, new weights, average, optimiser's state and loss out."""
+    """The compiled update: one batch in, new weights, average, optimiser's state and loss out.
+
+    The windows of a batch are spread over the devices, whose gradients are averaged.
+    """
 
     def loss_of(
         weights: Any,
         rows: Float[Array, "record variable window"],
         parameters: Float[Array, "parameter window"],
-        key: Array,
+        noise: dict[str, Float[Array, " window"]],
+        known: Bool[Array, " window"],
     ) -> Float[Array, ""]:
-        model = nnx.merge(definition, weights, fixed)
-        noise_key, albedo_key = jax.random.split(key)
-        count = rows.shape[-1]
-        noisy = (*SOIL_WATER, *SOIL_TEMPERATURE)
-        draws = jax.random.normal(noise_key, (len(noisy), count))
-        noise = {
-            name: config.state_noise * scales.state[name][0] * draws[i]
-            for i, name in enumerate(noisy)
-        }
-        known = jax.random.uniform(albedo_key, (count,)) >= config.unknown_albedo
         return rollout_loss(
-            model,
+            nnx.merge(definition, weights, fixed),
             dict(zip(windows.parameters, parameters, strict=True)),
             {name: rows[:, i] for i, name in enumerate(windows.variables)},
             scales,
@@ -289,9 +287,35 @@ def _make_update(
             albedo_known=known,
         )[0]
 
+    def on_each(*arguments: Any) -> Any:
+        return jax.lax.pmean(jax.value_and_grad(loss_of)(*arguments), _WINDOW)
+
     @jax.jit
     def update(weights: Any, average: Any, state: Any, batch: Any, key: Array) -> Any:
-        loss, gradient = jax.value_and_grad(loss_of)(weights, batch["rows"], batch["fixed"], key)
+        noise_key, albedo_key = jax.random.split(key)
+        count = batch["rows"].shape[-1]
+        noisy = (*SOIL_WATER, *SOIL_TEMPERATURE)
+        draws = jax.random.normal(noise_key, (len(noisy), count))
+        noise = {
+            name: config.state_noise * scales.state[name][0] * draws[i]
+            for i, name in enumerate(noisy)
+        }
+        known = jax.random.uniform(albedo_key, (count,)) >= config.unknown_albedo
+        used = math.gcd(jax.device_count(), count)
+        spread = jax.shard_map(
+            on_each,
+            mesh=Mesh(np.array(jax.devices()[:used]), (_WINDOW,)),
+            in_specs=(
+                PartitionSpec(),
+                PartitionSpec(None, None, _WINDOW),
+                PartitionSpec(None, _WINDOW),
+                PartitionSpec(_WINDOW),
+                PartitionSpec(_WINDOW),
+            ),
+            out_specs=PartitionSpec(),
+            check_vma=False,
+        )
+        loss, gradient = spread(weights, batch["rows"], batch["fixed"], noise, known)
         change, new_state = optimiser.update(gradient, state, weights)
         sound = jnp.isfinite(optax.tree.norm(gradient))
         new = optax.apply_updates(weights, change)

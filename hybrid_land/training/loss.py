@@ -82,7 +82,7 @@ def rollout_loss(
     """Loss of a free rollout over windows.
 
         J = mean over state variables of [ mean_k r(err_k / s_k) + w r(mean_k err_k / s_n) ]
-          + mean over diagnostics of mean_k r(err_k / spread) / 2
+          + mean over diagnostics of mean_k r(err_k / spread)
 
     with r quadratic near zero, s_k persistence's error at lead k, n the window's length. The
     second term is the drift: an error that keeps its sign over the window.
@@ -126,6 +126,6 @@ def rollout_loss(
     for name in DIAGNOSTIC:
         truth = rows[name][1:] if name in _AT_END else rows[name][:-1]
         scaled = jnp.mean(_robust((diagnostics[name] - truth) / scales.diagnostic[name]))
-        total = total + 0.5 * scaled / len(DIAGNOSTIC)
+        total = total + scaled / len(DIAGNOSTIC)
         parts[name] = jnp.sqrt(scaled)
     return total, parts

@@ -14,7 +14,7 @@ def split(whole: xr.Dataset, config: TrainingConfig) -> tuple[xr.Dataset, xr.Dat
     Validation takes whole places over all times. Training takes the other places, without the
     last year of files longer than two years if the configuration says so.
     """
-    held = validation_columns(whole, share=config.validation_share, seed=config.seed)
+    held = validation_columns(whole, share=config.validation_share, seed=config.split_seed)
     kept = whole.isel(column=~held)
     if config.leave_out_last_year and whole.sizes["time"] > 2 * STEPS_A_YEAR:
         kept = kept.isel(time=slice(0, -STEPS_A_YEAR))

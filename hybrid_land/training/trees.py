@@ -10,8 +10,9 @@ import xarray as xr
 import xgboost as xgb
 
 from hybrid_land.columns import ALBEDO, SOLAR
+from hybrid_land.models.increments import reference
 from hybrid_land.models.inputs import features
-from hybrid_land.models.trees import TARGETS, TreeModel, reference
+from hybrid_land.models.trees import TARGETS, TreeModel
 from hybrid_land.training.config import Phase
 from hybrid_land.training.windows import pack
 from hybrid_land.variables import FORCING, PROGNOSTIC, SNOW_INNER, SNOW_PRESENT, VARIABLES
@@ -57,9 +58,9 @@ def train_trees(
 ) -> TreeModel:
     """Fit one regressor a target to single steps of ECLand.
 
-    Inputs are the emulator's; targets are differences from `trees.reference` over their spread.
-    Snow's inner variables are fitted where there is snow at the end of the step (everywhere, to
-    no end, if the columns never have any).
+    Inputs are the emulator's; targets are differences from `increments.reference` over their
+    spread. Snow's inner variables are fitted where there is snow at the end of the step
+    (everywhere, to no end, if the columns never have any).
 
     Args:
         training: columns to fit.

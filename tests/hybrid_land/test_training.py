@@ -6,12 +6,14 @@ import shutil
 import numpy as np
 import pytest
 import xarray as xr
+from safetensors.numpy import load_file
 
 from hybrid_land.data import save
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
 from hybrid_land.training.config import Phase, TrainingConfig, read_config
 from hybrid_land.training.loop import train
+from hybrid_land.training.split import split
 from hybrid_land.training.windows import pack, validation_columns
 
 TINY = TrainingConfig(
@@ -73,6 +75,36 @@ def test_learning_lowers_the_loss(finished):
     one_step = [record["loss"] for record in history if record["length"] == 1]
     assert one_step[-1] < one_step[0]
     assert finished[1]["validation"]["score"] == min(r["validation"]["score"] for r in history)
+
+
+def test_a_run_can_start_from_another_s_weights(training_file, finished, tmp_path):
+    """A run of one tiny update stays where it began; one from random weights is elsewhere."""
+    config = TINY.model_copy(
+        update={
+            "start_from": str(finished[0]),
+            "phases": (Phase(length=1, updates=1, batch=8),),
+            "learning_rate": 1e-12,
+            "seed": 3,
+        }
+    )
+    train([training_file], tmp_path / "run", config=config)
+    begun, ended = (
+        load_file(place / "weights.safetensors") for place in (finished[0], tmp_path / "run")
+    )
+    assert begun.keys() == ended.keys()
+    for name in begun:
+        np.testing.assert_allclose(ended[name], begun[name], atol=1e-6)
+
+
+def test_the_split_stays_when_the_seed_changes(training_file):
+    """Members of an ensemble withhold the same columns."""
+    data = load_sample("ecland_sample").isel(time=slice(0, 4))
+    first, second, other = (
+        split(data, TINY.model_copy(update=change))[1].column.to_numpy()
+        for change in ({"seed": 1}, {"seed": 2}, {"split_seed": 7})
+    )
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
 
 
 def test_an_occupied_directory_is_refused(training_file, finished):

@@ -13,7 +13,8 @@ from hybrid_land.columns import forcing_from, parameters_from, state_from
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Model
-from hybrid_land.models.trees import TARGETS, TreeModel, load_trees, reference, save_trees
+from hybrid_land.models.increments import reference
+from hybrid_land.models.trees import TARGETS, TreeModel, load_trees, save_trees
 from hybrid_land.simulation import simulate
 from hybrid_land.training.config import TrainingConfig
 from hybrid_land.training.split import STEPS_A_YEAR, split
