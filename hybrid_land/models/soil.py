@@ -124,7 +124,7 @@ def warmed(temperature: Rows, heat: Rows, parameters: Given) -> Rows:
     held = jax.lax.stop_gradient
     y = jnp.clip(2.0 * (total + 1.0) / (2.0 + ratio) - 1.0, -1.0, 1.0)
     x = held(y * (1.0 - 0.36 * jnp.sqrt(jax.nn.relu(1.0 - y * y))))
-    for _ in range(2):
+    for _ in range(3):
         x = held(jnp.clip(x - residual(x) / slope(x), -1.0, 1.0))
     inside = x - residual(x) / held(slope(x))
     return FREEZING + jnp.where(below, total, jnp.where(above, total - ratio, inside))

@@ -239,11 +239,12 @@ def _untrained(windows: Windows, config: TrainingConfig) -> Emulator:
 
 
 def _optimiser(config: TrainingConfig) -> optax.GradientTransformation:
+    warm_up = max(1, min(500, config.updates // 10))
     schedule = optax.warmup_cosine_decay_schedule(
         0.0,
         config.learning_rate,
-        max(1, min(500, config.updates // 10)),
-        config.updates,
+        warm_up,
+        max(config.updates, warm_up + 1),
         0.01 * config.learning_rate,
     )
     return optax.chain(

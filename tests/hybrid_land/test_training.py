@@ -100,7 +100,7 @@ def test_the_split_stays_when_the_seed_changes(training_file):
     """Members of an ensemble withhold the same columns."""
     data = load_sample("ecland_sample").isel(time=slice(0, 4))
     first, second, other = (
-        split(data, TINY.model_copy(update=change))[1].column.to_numpy()
+        split(data, TINY.model_copy(update=change))[1].lat.to_numpy()
         for change in ({"seed": 1}, {"seed": 2}, {"split_seed": 7})
     )
     np.testing.assert_array_equal(first, second)

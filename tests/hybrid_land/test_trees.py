@@ -13,7 +13,7 @@ from hybrid_land.columns import forcing_from, parameters_from, state_from
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Model
-from hybrid_land.models.increments import reference
+from hybrid_land.models.increments import clipped, reference
 from hybrid_land.models.trees import TARGETS, TreeModel, load_trees, save_trees
 from hybrid_land.simulation import simulate
 from hybrid_land.training.config import TrainingConfig
@@ -73,16 +73,16 @@ def test_the_one_rollout_runs_it(trees: TreeModel, unseen: xr.Dataset) -> None:
         assert np.isfinite(run[name]).all(), name
 
 
-def test_the_state_is_clipped_to_its_bounds(trees: TreeModel, unseen: xr.Dataset) -> None:
+def test_the_state_is_clipped_to_its_bounds(unseen: xr.Dataset) -> None:
     parameters = parameters_from(unseen)
     values = {name: jnp.full(12, -5.0) for name in TARGETS}
-    new, diagnostics = trees._clipped(dict(values), parameters)
+    new, diagnostics = clipped(values, parameters)
     for name in (*SOIL_WATER, "sd", "src", "snowc"):
         np.testing.assert_array_equal(new[name], 0.0)
     np.testing.assert_array_equal(diagnostics["sro"], 0.0)
     np.testing.assert_array_equal(diagnostics["e"], -5.0)
     np.testing.assert_allclose(new["tsn"], FREEZING)  # without snow
-    full, _ = trees._clipped({name: jnp.full(12, 9e9) for name in TARGETS}, parameters)
+    full, _ = clipped({name: jnp.full(12, 9e9) for name in TARGETS}, parameters)
     np.testing.assert_array_equal(full["swvl3"], parameters["theta_max"])
 
 
