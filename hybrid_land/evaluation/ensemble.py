@@ -23,6 +23,7 @@ from hybrid_land.evaluation.ensemble_scores import (
 )
 from hybrid_land.evaluation.ensemble_table import ensemble_table
 from hybrid_land.evaluation.inflation import Calibration, Inflation
+from hybrid_land.evaluation.scores import finite_or_none
 from hybrid_land.models.ensemble import Ensemble
 from hybrid_land.models.perturbation import Perturbation
 from hybrid_land.variables import PROGNOSTIC, VARIABLES
@@ -116,7 +117,7 @@ def score_forecasts(
     sound = {
         kind: [_sound(variables, kind, i) for i in range(len(made.lead_days))] for kind in kinds
     }
-    return _finite(
+    return finite_or_none(
         {
             "model": name,
             "members": size,
@@ -181,12 +182,3 @@ def _sound(variables: Mapping[str, Any], kind: str, lead: int) -> float:
     known = [ratio for ratio in ratios if math.isfinite(ratio)]
     low, high = SOUND_RATIO
     return sum(low <= ratio <= high for ratio in known) / len(known) if known else math.nan
-
-
-def _finite(x: Any) -> Any:
-    """`x` with every number that is not finite as `None`, which JSON can say."""
-    if isinstance(x, dict):
-        return {key: _finite(value) for key, value in x.items()}
-    if isinstance(x, list):
-        return [_finite(value) for value in x]
-    return None if isinstance(x, float) and not math.isfinite(x) else x

@@ -1,7 +1,6 @@
 """Evaluation of a model or a run against ECLand: numbers, table and figures in one place."""
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from hybrid_land.evaluation.scores import (
     anomaly_correlation,
     column_errors,
     errors,
+    finite_or_none,
     pair,
     pooled,
 )
@@ -161,7 +161,7 @@ def score_datasets(
             variable: _as_row(found, runs) for variable, found in content["variables"].items()
         }
     budgets = {run_name: _budgets(run) for run_name, run in predictions.items()}
-    return _finite(
+    return finite_or_none(
         {
             "model": name,
             "columns": truth.sizes["column"],
@@ -227,12 +227,3 @@ def _budgets(run: xr.Dataset) -> dict[str, dict[str, float] | None]:
         "water_budget": water_budget(run) if whole else None,
         "energy_budget": energy_budget(run),
     }
-
-
-def _finite(x: Any) -> Any:
-    """`x` with every number that is not finite as `None`, which JSON can say."""
-    if isinstance(x, dict):
-        return {key: _finite(value) for key, value in x.items()}
-    if isinstance(x, list):
-        return [_finite(value) for value in x]
-    return None if isinstance(x, float) and not math.isfinite(x) else x

@@ -1,7 +1,8 @@
 """Errors and anomaly correlation of a run against ECLand, one variable at a time."""
 
+import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
@@ -151,3 +152,12 @@ def pooled(columns: xr.Dataset, members: np.ndarray) -> dict[str, float]:
         "bias": float(np.sum(bias[some] * records[some]) / total),
         "acc": float(acc[known].mean()) if known.any() else float("nan"),
     }
+
+
+def finite_or_none(x: Any) -> Any:
+    """`x` with every number that is not finite as `None`, which JSON can say."""
+    if isinstance(x, dict):
+        return {key: finite_or_none(value) for key, value in x.items()}
+    if isinstance(x, list):
+        return [finite_or_none(value) for value in x]
+    return None if isinstance(x, float) and not math.isfinite(x) else x
