@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from hybrid_land.interface import (
     DiagnosticsSeries,
@@ -55,15 +56,22 @@ def rollout(
         policy=jax.checkpoint_policies.dots_saveable,
         prevent_cse=False,
     )
-    def advance(carry: State, record: Any) -> tuple[State, Any]:
-        new, diagnostics = model.step(parameters, carry, record)
-        return new, (new, diagnostics)
+    def advance(carry: list[Array], record: list[Array]) -> tuple[list[Array], Any]:
+        new, diagnostics = model.step(parameters, states.apart(carry), records.apart(record))
+        together = states.together(new)
+        return together, (together, diagnostics)
 
-    def scan(carry: State, records: Any) -> tuple[State, Any]:
-        return jax.lax.scan(advance, carry, records, unroll=unroll)
+    def scan(carry: list[Array], given: list[Array]) -> tuple[list[Array], Any]:
+        return jax.lax.scan(advance, carry, given, unroll=unroll)
 
+    # Rows go round the loop stacked: what slicing and writing costs is paid once, and no row is
+    # computed once for the carry and once more for the result.
+    states = _Stack(state)
+    records = _Stack(jax.tree.map(lambda series: series[0], forcing))
+    first, given = states.together(state), records.together(forcing, axis=1)
     if checkpoint_segments is None:
-        return scan(state, forcing)[1]
+        out, diagnostics = scan(first, given)[1]
+        return states.apart(out, axis=1), diagnostics
 
     steps = jax.tree.leaves(forcing)[0].shape[0]
     if not 1 <= checkpoint_segments <= steps:
@@ -73,12 +81,34 @@ def rollout(
         )
     length = steps // checkpoint_segments
     body = length * checkpoint_segments
-    segments = jax.tree.map(
-        lambda x: x[:body].reshape((checkpoint_segments, length, *x.shape[1:])), forcing
-    )
-    middle, out = jax.lax.scan(jax.checkpoint(scan), state, segments)
+    segments = [x[:body].reshape((checkpoint_segments, length, *x.shape[1:])) for x in given]
+    middle, out = jax.lax.scan(jax.checkpoint(scan), first, segments)
     out = jax.tree.map(lambda x: x.reshape((body, *x.shape[2:])), out)
-    if body == steps:
-        return out
-    rest = jax.checkpoint(scan)(middle, jax.tree.map(lambda x: x[body:], forcing))[1]
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
+    if body < steps:
+        rest = jax.checkpoint(scan)(middle, [x[body:] for x in given])[1]
+        out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
+    return states.apart(out[0], axis=1), out[1]
+
+
+class _Stack:
+    """The leaves of a pytree as few arrays: those of one shape and type are rows of one array."""
+
+    def __init__(self, like: Any) -> None:
+        leaves, self.structure = jax.tree.flatten(like)
+        kinds = [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+        self.groups = [
+            [i for i, other in enumerate(kinds) if other == kind] for kind in dict.fromkeys(kinds)
+        ]
+
+    def together(self, tree: Any, *, axis: int = 0) -> list[Array]:
+        """One array a group, its rows along `axis`."""
+        leaves = jax.tree.leaves(tree)
+        return [jnp.stack([leaves[i] for i in group], axis=axis) for group in self.groups]
+
+    def apart(self, arrays: list[Array], *, axis: int = 0) -> Any:
+        """The pytree again; by `split`, whose transpose is one concatenation."""
+        leaves = {}
+        for group, array in zip(self.groups, arrays, strict=True):
+            rows = jax.lax.split(array, (1,) * len(group), axis=axis)
+            leaves |= {i: jnp.squeeze(row, axis) for i, row in zip(group, rows, strict=True)}
+        return jax.tree.unflatten(self.structure, [leaves[i] for i in sorted(leaves)])

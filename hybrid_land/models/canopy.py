@@ -9,6 +9,8 @@ from jaxtyping import Array, Float
 from hybrid_land.interface import Forcing, Parameters
 
 Row = Float[Array, " column"]
+Rows = Float[Array, "*kind column"]
+Kinds = Float[Array, "2 column"]
 
 # Share of roots in each layer by vegetation type: IFS Documentation CY48R1, Part IV, Table 8.2
 # (Zeng et al. 1998 profile); types without roots or not in the table draw as short grass.
@@ -32,7 +34,7 @@ ROOT_SHARE = {
 }
 _ROOTS = np.array([ROOT_SHARE.get(i, ROOT_SHARE[2]) for i in range(21)], np.float32)
 _LIGHT = (0.81, 0.004, 0.05)  # a, b (m2 W-1) and c of the answer to light
-_DRY_AIR = 0.0003  # Pa-1, closing of high vegetation in dry air
+_DRY_AIR = (-0.0003, 0.0)  # Pa-1, closing of high and low vegetation in dry air
 _RESISTANCE = 100.0  # s m-1, in whose inverse conductances are given
 _DRIEST = 0.001  # least available fraction: a little evaporates from the driest soil
 _TRACE = 1e-6  # available fraction by which roots share what they take from wholly dry soil
@@ -40,35 +42,45 @@ _BARE_RESISTANCE = 50.0  # s m-1, of wet bare ground
 
 
 @dataclass(frozen=True)
-class Cover:
-    """One kind of vegetation in each column; rows `[column]`.
+class Plants:
+    """High and low vegetation of each column, in that order on the axis before the column.
 
     Attributes:
-        fraction: of the ground that it covers.
-        roots: share of roots in each of the four layers.
+        fraction: of the ground that each covers.
+        roots: share of roots in each layer.
         stress: F2 = 2 x - x^2 of the root-weighted available water x; 1 where nothing limits.
         uptake: share of each layer in what the roots take up.
         conductance: of the canopy, LAI F1 F2 F3 / rsmin, in units of 0.01 m s-1.
     """
 
-    fraction: Row
-    roots: Float[Array, "4 column"]
-    stress: Row
-    uptake: Float[Array, "4 column"]
-    conductance: Row
+    fraction: Kinds
+    roots: Float[Array, "4 2 column"]
+    stress: Kinds
+    uptake: Float[Array, "4 2 column"]
+    conductance: Kinds
 
 
-def unstressed_share(water: Row) -> Row:
+def of_both(parameters: Parameters, name: str) -> Kinds:
+    """A parameter of high and low vegetation, by its name without the final h or l."""
+    return jnp.stack([parameters[f"{name}h"], parameters[f"{name}l"]])
+
+
+def leaf_area(forcing: Forcing) -> Kinds:
+    """Leaf area index of high and low vegetation."""
+    return jnp.stack([forcing["lai_hv"], forcing["lai_lv"]])
+
+
+def unstressed_share(water: Rows) -> Rows:
     """ECLand's F2 = 2 x - x^2 of the available fraction x."""
     return 2.0 * water - water * water
 
 
-def covers(
+def grow(
     parameters: Parameters,
     available: Float[Array, "4 column"],
     forcing: Forcing,
     vapour_deficit: Row,
-) -> dict[str, Cover]:
+) -> Plants:
     """High and low vegetation with their conductance (IFS Part IV, 8.10 to 8.16).
 
     Args:
@@ -81,23 +93,20 @@ def covers(
     sun = jnp.maximum(forcing["met_swdown"], 0.0)
     light = jnp.minimum(1.0, (b * sun + c) / (a * (b * sun + 1.0)))
     table = jnp.asarray(_ROOTS, available.dtype)
-    out = {}
-    for kind, letter in (("high", "h"), ("low", "l")):
-        roots = table[jnp.clip(parameters[f"tv{letter}"].astype(int), 0, 20)].T
-        water = jnp.sum(roots * available, axis=0)
-        drawn = roots * (available + _TRACE)
-        stress = unstressed_share(jnp.maximum(water, _DRIEST))
-        closing = jnp.exp(-_DRY_AIR * vapour_deficit) if kind == "high" else 1.0
-        leaf = forcing[f"lai_{letter}v"]
-        resistance = jnp.maximum(parameters[f"veg_rsmin{letter}"], 1.0)
-        out[kind] = Cover(
-            fraction=parameters[f"cv{letter}"] * parameters[f"veg_cov{letter}"],
-            roots=roots,
-            stress=stress,
-            uptake=drawn / jnp.sum(drawn, axis=0)[None],
-            conductance=_RESISTANCE * leaf * light * stress * closing / resistance,
-        )
-    return out
+    kinds = jnp.clip(of_both(parameters, "tv").astype(int), 0, len(_ROOTS) - 1)
+    roots = jnp.moveaxis(table[kinds], -1, 0)
+    water = jnp.sum(roots * available[:, None], axis=0)
+    drawn = roots * (available[:, None] + _TRACE)
+    stress = unstressed_share(jnp.maximum(water, _DRIEST))
+    closing = jnp.exp(jnp.asarray(_DRY_AIR, available.dtype)[:, None] * vapour_deficit[None])
+    resistance = jnp.maximum(of_both(parameters, "veg_rsmin"), 1.0)
+    return Plants(
+        fraction=of_both(parameters, "cv") * of_both(parameters, "veg_cov"),
+        roots=roots,
+        stress=stress,
+        uptake=drawn / jnp.sum(drawn, axis=0, keepdims=True),
+        conductance=_RESISTANCE * leaf_area(forcing) * light[None] * stress * closing / resistance,
+    )
 
 
 def bare_stress(swvl: Row, liquid: Row, parameters: Parameters, plants: Row) -> Row:

@@ -12,20 +12,16 @@ from jaxtyping import Array, Float
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models import soil, water
-from hybrid_land.models.canopy import bare_conductance, bare_stress, covers
-from hybrid_land.models.inputs import (
-    dewpoint,
-    features,
-    skin_capacity,
-    snow_cover,
-    vapour_deficit,
-)
+from hybrid_land.models.air import dewpoint
+from hybrid_land.models.canopy import bare_conductance
+from hybrid_land.models.inputs import Land, features, snow_cover, survey
 from hybrid_land.variables import (
     FORCING,
     FREEZING,
     LATENT_HEAT_SUBLIMATION,
     LATENT_HEAT_VAPORISATION,
     PROGNOSTIC,
+    SNOW_INNER,
     SOIL_TEMPERATURE,
     SOIL_WATER,
     WATER_DENSITY,
@@ -58,9 +54,9 @@ _AMOUNTS = {  # softplus
     "melt": -3.0,
     "condensation": -3.0,
     "gpp": -3.0,
-    **{f"demand_{kind}": 0.0 for kind in ("high", "low", "bare")},
 }
 _FACTORS = {  # near one
+    **{f"demand_{kind}": 0.0 for kind in ("high", "low", "bare")},
     **{f"drag_{kind}": 0.0 for kind in ("high", "low", "bare")},
     **{f"conductivity_{k}": 0.0 for k in (1, 2, 3, 4)},
     **{f"diffusivity_{k}": 0.0 for k in (1, 2, 3)},
@@ -81,9 +77,19 @@ _PLAIN = {
 }
 _HEADS: dict[str, float] = _SHARES | _AMOUNTS | _FACTORS | _PLAIN
 _FACTOR_LIMIT = 3.0  # a conductance is at most exp(3) times ECLand's at the start of the step
-_DENSITY_RANGE = (50.0, 500.0)  # kg m-3, ECLand's bounds of snow density
-_ALBEDO_RANGE = (0.5, 0.85)  # ECLand's bounds of snow albedo
-_COLDEST_SNOW = 200.0  # K
+# ECLand's bounds inside the snow and its values for none.
+_DENSITY = (50.0, 500.0, 100.0)  # kg m-3
+_SNOW_TEMPERATURE = (200.0, FREEZING, FREEZING)  # K
+_ALBEDO = (0.5, 0.85, 0.85)
+# Rows of the output that are one quantity of several kinds or layers.
+_ROWS = {
+    **dict.fromkeys(("rate", "target", "demand", "drag"), 3),
+    "conductivity": 4,
+    "diffusivity": 3,
+    "conduction": 3,
+    "infiltration": 3,
+    "screen": 4,
+}
 
 
 class Normalisation(nnx.Variable):
@@ -181,14 +187,19 @@ class Emulator(nnx.Module):
         self, parameters: Parameters, state: State, forcing: Forcing
     ) -> Float[Array, "input column"]:
         """The network's inputs, normalised and limited to a few spreads from the mean."""
-        rows = features(parameters, state, forcing, time_step=self.time_step)
-        for name in self.inputs:
-            if name not in rows:
-                raise InputError(
-                    f"the model has an input {name!r}, expected one of {', '.join(rows)}; use the "
-                    "version of hybrid_land that wrote the model"
-                )
-        x = jnp.stack([rows[name] for name in self.inputs])
+        land = survey(parameters, state, forcing, time_step=self.time_step)
+        return self._normalised(land, parameters, state, forcing)
+
+    def _normalised(
+        self, land: Land, parameters: Parameters, state: State, forcing: Forcing
+    ) -> Float[Array, "input column"]:
+        names, x = features(land, parameters, state, forcing, time_step=self.time_step)
+        if names != self.inputs:
+            other = sorted(set(names) ^ set(self.inputs)) or "the same in another order"
+            raise InputError(
+                f"the model has {len(self.inputs)} inputs, expected these {len(names)}; not in "
+                f"both: {other}; use the version of hybrid_land that wrote the model"
+            )
         x = (x - self.mean[...]) / self.spread[...]
         return jnp.clip(x, -_INPUT_LIMIT, _INPUT_LIMIT)
 
@@ -196,8 +207,9 @@ class Emulator(nnx.Module):
         self, parameters: Parameters, state: State, forcing: Forcing
     ) -> tuple[State, Diagnostics]:
         """State at t + 6 h and diagnostics of the step. See `hybrid_land.interface.Model`."""
-        x = self.normalised_inputs(parameters, state, forcing)
-        return decode(self.network(x), parameters, state, forcing, time_step=self.time_step)
+        land = survey(parameters, state, forcing, time_step=self.time_step)
+        out = self.network(self._normalised(land, parameters, state, forcing))
+        return decode(out, land, parameters, state, forcing, time_step=self.time_step)
 
 
 def rows_of(x: Float[Array, "row column"]) -> list[Float[Array, " column"]]:
@@ -205,31 +217,30 @@ def rows_of(x: Float[Array, "row column"]) -> list[Float[Array, " column"]]:
     return [row[0] for row in jax.lax.split(x, (1,) * x.shape[0], axis=0)]
 
 
-def _meaning(out: Float[Array, "head column"]) -> dict[str, Float[Array, "*layer column"]]:
-    """Shares, amounts, factors and plain numbers by name; those of several layers as one array.
+def _meaning(out: Float[Array, "head column"]) -> dict[str, Float[Array, "*kind column"]]:
+    """Shares, amounts, factors and plain numbers by name; those of one kind as one array.
 
     Each function is applied to all its rows at once: there are few operations to compile.
     """
     sizes = tuple(len(group) for group in (_SHARES, _AMOUNTS, _FACTORS, _PLAIN))
     shares, amounts, factors, plain = jax.lax.split(out, sizes, axis=0)
     factors = jnp.exp(_FACTOR_LIMIT * jnp.tanh(factors / _FACTOR_LIMIT))
-    drags, conductivity, diffusivity, conduction = jax.lax.split(factors, (3, 4, 3, 3), axis=0)
-    rows = (
-        *rows_of(jax.nn.sigmoid(shares)),
-        *rows_of(jax.nn.softplus(amounts)),
-        *rows_of(drags),
-        *rows_of(plain),
-    )
-    names = (*_SHARES, *_AMOUNTS, *tuple(_FACTORS)[:3], *_PLAIN)
-    return dict(zip(names, rows, strict=True)) | {
-        "conductivity": conductivity,
-        "diffusivity": diffusivity,
-        "conduction": conduction,
-    }
+    meaning: dict[str, Float[Array, "*kind column"]] = {}
+    for rows, names in (
+        (jax.nn.sigmoid(shares), ("interception", "skin_loss", "rate", "target")),
+        (jax.nn.softplus(amounts), tuple(_AMOUNTS)),
+        (factors, ("demand", "drag", "conductivity", "diffusivity", "conduction")),
+        (plain, ("sublimation", "runoff", "heating", "warmth", "infiltration", "screen")),
+    ):
+        parts = jax.lax.split(rows, tuple(_ROWS.get(name, 1) for name in names), axis=0)
+        for name, part in zip(names, parts, strict=True):
+            meaning[name] = part if name in _ROWS else part[0]
+    return meaning
 
 
 def decode(
     out: Float[Array, "head column"],
+    land: Land,
     parameters: Parameters,
     state: State,
     forcing: Forcing,
@@ -240,6 +251,7 @@ def decode(
 
     Args:
         out: the network's output, rows as in `Emulator.heads`.
+        land: of `survey`, at the start of the step.
         parameters: leaves `[column]`.
         state: at the start of the step.
         forcing: over the step.
@@ -249,23 +261,19 @@ def decode(
         State at the end of the step, and the diagnostics of the step.
     """
     z = _meaning(out)
-    rain = forcing["met_rainf"] * time_step
-    snowfall = forcing["met_snowf"] * time_step
-    cover = snow_cover(state["sd"], state["rsn"])
-    swvl = jnp.stack([state[name] for name in SOIL_WATER])
-    temperature = jnp.stack([state[name] for name in SOIL_TEMPERATURE])
-    liquid = soil.liquid_share(temperature)
-    capacity = WATER_DENSITY * soil.thickness(swvl)  # kg m-2 per m3 m-3
-    entering = jax.nn.softmax(jnp.stack([z[f"infiltration_{k}"] for k in (1, 2, 3)]), axis=0)
+    cover = land.snow_cover
+    capacity = WATER_DENSITY * soil.thickness(land.swvl)  # kg m-2 per m3 m-3
+    entering = jax.nn.softmax(z["infiltration"], axis=0)
 
     def runoff(surface: Float[Array, " column"]) -> Float[Array, " column"]:
-        share = jnp.clip(soil.runoff_share(surface, swvl, liquid, parameters), 1e-3, 1.0 - 1e-3)
-        return jax.nn.sigmoid(jnp.log(share) - jnp.log1p(-share) + z["runoff"])
+        share = soil.runoff_share(surface, land.swvl, land.liquid, parameters)
+        share = jnp.clip(share, 1e-3, 1.0 - 1e-3)
+        return jax.nn.sigmoid(jnp.log(share / (1.0 - share)) + z["runoff"])
 
     def flow(amount: Float[Array, "4 column"]) -> Float[Array, "4 column"]:
         return soil.flow(
             amount / capacity,
-            liquid,
+            land.liquid,
             parameters,
             faster=z["conductivity"],
             wetter=z["diffusivity"],
@@ -280,25 +288,25 @@ def decode(
         melt=3.0 * z["melt"],
         runoff=runoff,
         infiltration=jnp.concatenate([entering, jnp.zeros_like(entering[:1])]),
-        uptake=_uptake(z, parameters, swvl, liquid, forcing),
+        uptake=_uptake(z, land),
         flow=flow,
     )
     before = water.Reservoirs(
-        soil=capacity * swvl,
+        soil=capacity * land.swvl,
         snow=state["sd"],
         skin=state["src"],
     )
     after, flux = water.balance(
         before,
         proposal,
-        rain=rain,
-        snowfall=snowfall,
+        rain=forcing["met_rainf"] * time_step,
+        snowfall=forcing["met_snowf"] * time_step,
         cover=cover,
         soil_capacity=capacity * parameters["theta_max"][None],
-        skin_capacity=skin_capacity(parameters, forcing),
+        skin_capacity=land.skin_capacity,
     )
     new: State = dict(zip(SOIL_WATER, rows_of(after.soil / capacity), strict=True))
-    new |= _soil_heat(z, parameters, temperature, swvl, liquid, time_step)
+    new |= _soil_heat(z, land, parameters, time_step)
     new["sd"], new["src"] = after.snow, after.skin
     new |= _snow_inside(z, state, after.snow)
     new["snowc"] = snow_cover(new["sd"], new["rsn"])
@@ -307,11 +315,12 @@ def decode(
         LATENT_HEAT_VAPORISATION * (flux.e - flux.sublimation)
         + LATENT_HEAT_SUBLIMATION * flux.sublimation
     )
+    skin, warm, moist, heat = rows_of(z["screen"])
     diagnostics: Diagnostics = {
-        "skt": forcing["met_tair"] + 6.0 * z["skt"],
-        "t2m": forcing["met_tair"] + 3.0 * z["t2m"],
-        "d2m": dewpoint(forcing["met_qair"], forcing["met_psurf"]) + 3.0 * z["d2m"],
-        "sshf": 60.0 * z["sshf"],
+        "skt": forcing["met_tair"] + 6.0 * skin,
+        "t2m": forcing["met_tair"] + 3.0 * warm,
+        "d2m": dewpoint(forcing["met_qair"], forcing["met_psurf"]) + 3.0 * moist,
+        "sshf": 60.0 * heat,
         "slhf": vapour_heat / time_step,
         "aco2gpp": 1e-7 * z["gpp"],
         "e": flux.e,
@@ -322,40 +331,32 @@ def decode(
 
 
 def _uptake(
-    z: dict[str, Float[Array, "*layer column"]],
-    parameters: Parameters,
-    swvl: Float[Array, "4 column"],
-    liquid: Float[Array, "4 column"],
-    forcing: Forcing,
+    z: dict[str, Float[Array, "*kind column"]],
+    land: Land,
 ) -> Float[Array, "4 column"]:
     """Vapour to and from each layer, positive downwards, kg m-2.
 
-    The network gives the air's demand and what the air resists beside the leaves: with g the
-    conductance by ECLand's formula, a cover gives demand g / (1 + drag g) from its roots' layers.
+    With g the conductance by ECLand's formula, a cover gives demand g / (1 + drag g) from its
+    roots' layers. The network gives a factor on the air's demand, and the drag: what the air
+    resists beside the leaves. Snow closes bare ground and low plants off.
     """
-    available = soil.available_water(
-        swvl, liquid, {name: value[None] for name, value in parameters.items()}
-    )
-    covered = jnp.zeros_like(swvl[0])
-    uptake = jnp.zeros_like(swvl)
-    for kind, plants in covers(parameters, available, forcing, vapour_deficit(forcing)).items():
-        covered = covered + plants.fraction
-        given = plants.fraction * z[f"demand_{kind}"] * plants.conductance
-        given = given / (1.0 + z[f"drag_{kind}"] * plants.conductance)
-        uptake = uptake - given[None] * plants.uptake
-    conductance = bare_conductance(bare_stress(swvl[0], liquid[0], parameters, covered))
-    ground = jax.nn.relu(1.0 - covered) * z["demand_bare"] * conductance
-    ground = ground / (1.0 + z["drag_bare"] * conductance)
-    top = 0.05 * z["condensation"] - ground
-    return uptake + jnp.concatenate([top[None], jnp.zeros_like(swvl[1:])])
+    plants = land.plants
+    ground = bare_conductance(land.bare_stress)
+    conductance = jnp.concatenate([plants.conductance, ground[None]])
+    bare = jax.nn.relu(land.bare)
+    open_ground = 1.0 - land.snow_cover
+    fraction = jnp.stack([plants.fraction[0], plants.fraction[1] * open_ground, bare * open_ground])
+    given = fraction * z["demand"] * land.demand[None] * conductance
+    given = given / (1.0 + z["drag"] * conductance)
+    top = 0.05 * z["condensation"] - given[2]
+    uptake = -jnp.sum(given[None, :2] * plants.uptake, axis=1)
+    return uptake + jnp.concatenate([top[None], jnp.zeros_like(uptake[1:])])
 
 
 def _soil_heat(
-    z: dict[str, Float[Array, "*layer column"]],
+    z: dict[str, Float[Array, "*kind column"]],
+    land: Land,
     parameters: Parameters,
-    temperature: Float[Array, "4 column"],
-    swvl: Float[Array, "4 column"],
-    liquid: Float[Array, "4 column"],
     time_step: float,
 ) -> State:
     """Soil temperature: the network heats layer 1, conduction by ECLand's formulas the others.
@@ -365,37 +366,35 @@ def _soil_heat(
     """
     layered = {name: value[None] for name, value in parameters.items()}
     surface = 5.0 * z["heating"] * soil.heat_capacity(parameters)
-    first = soil.warmed(temperature[0], surface, parameters)
+    first = soil.warmed(land.temperature[0], surface, parameters)
     below = soil.conduction(
-        temperature,
-        0.5 * (temperature[0] + first) + 2.0 * z["warmth"],
-        swvl,
-        liquid,
+        land.temperature,
+        0.5 * (land.temperature[0] + first) + 2.0 * z["warmth"],
+        land.swvl,
+        land.liquid,
         parameters,
         faster=z["conduction"],
         time_step=time_step,
     )
-    deep = rows_of(soil.warmed(temperature[1:], below, layered))
+    deep = rows_of(soil.warmed(land.temperature[1:], below, layered))
     return dict(zip(SOIL_TEMPERATURE, (first, *deep), strict=True))
 
 
 def _snow_inside(
-    z: dict[str, Float[Array, "*layer column"]], state: State, snow: Float[Array, " column"]
+    z: dict[str, Float[Array, "*kind column"]], state: State, snow: Float[Array, " column"]
 ) -> State:
     """Density, temperature and albedo of the pack: each relaxes to a target within its bounds.
 
     Without snow they hold ECLand's values for none: 100 kg m-3, the freezing point and 0.85.
     """
-    new: State = {}
-    for name, row, (low, high), empty in (
-        ("rsn", "density", _DENSITY_RANGE, 100.0),
-        ("tsn", "snow_warming", (_COLDEST_SNOW, FREEZING), FREEZING),
-        ("asn", "albedo", _ALBEDO_RANGE, _ALBEDO_RANGE[1]),
-    ):
-        target = low + (high - low) * z[f"{row}_target"]
-        old = jnp.clip(state[name], low, high)
-        new[name] = jnp.where(snow > 0.0, old + z[f"{row}_rate"] * (target - old), empty)
-    return new
+    low, high, empty = (
+        jnp.asarray(bound, snow.dtype)[:, None]
+        for bound in zip(_DENSITY, _SNOW_TEMPERATURE, _ALBEDO, strict=True)
+    )
+    old = jnp.clip(jnp.stack([state[name] for name in SNOW_INNER]), low, high)
+    target = low + (high - low) * z["target"]
+    relaxed = jnp.where(snow[None] > 0.0, old + z["rate"] * (target - old), empty)
+    return dict(zip(SNOW_INNER, rows_of(relaxed), strict=True))
 
 
 def create(
@@ -419,9 +418,9 @@ def create(
         kind: the emulator or another with its inputs.
         key: for the initial weights.
     """
-    rows = features(parameters, states, forcing, time_step=time_step)
-    inputs = tuple(rows)
-    x = np.stack([np.asarray(rows[name], np.float64) for name in inputs])
+    land = survey(parameters, states, forcing, time_step=time_step)
+    inputs, rows = features(land, parameters, states, forcing, time_step=time_step)
+    x = np.asarray(rows, np.float64)
     mean, spread = x.mean(axis=1), x.std(axis=1)
     binary = np.array([name.split("_type_")[0] in ("low", "high") for name in inputs])
     mean = np.where(binary, 0.0, mean)

@@ -1,41 +1,90 @@
 """What the emulator's network sees: ECLand's own intermediate quantities, one row a feature.
 
-All functions take leaves `[column]` and give leaves `[column]`. Field capacity enters where it
-enters ECLand and nowhere else: the soil-moisture stress of the canopy and of bare ground, the
-share of layers in root uptake, the heat capacity of the soil and the water that can freeze.
+Field capacity enters where it enters ECLand and nowhere else: the soil-moisture stress of the
+canopy and of bare ground, the share of layers in root uptake, the heat capacity of the soil and
+the water that can freeze.
+
+Features of a kind are computed together, `[feature, column]`: each operation costs time to
+compile and to start, however few rows it has.
 """
+
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hybrid_land.columns import ALBEDO
 from hybrid_land.interface import Forcing, Parameters, State
-from hybrid_land.models.canopy import bare_stress, covers
-from hybrid_land.models.soil import (
-    available_water,
-    freezable_water,
-    heat_capacity,
-    liquid_share,
-    retention,
-)
+from hybrid_land.models import air, soil
+from hybrid_land.models.canopy import Plants, bare_stress, grow, leaf_area
 from hybrid_land.variables import FREEZING, SOIL_TEMPERATURE, SOIL_WATER
 
 Row = Float[Array, " column"]
+Layers = Float[Array, "4 column"]
 
 LOW_TYPES = (1, 2, 7, 9, 10, 11, 13, 16, 17)
 HIGH_TYPES = (3, 4, 5, 6, 18, 19)
 SNOW_COVER_FACTOR = 4000.0  # tanh(4000 depth / density), ECLand with LESN09
 INTERCEPTION_DEPTH = 0.2  # kg m-2 of leaf or bare ground, IFS Part IV, eq. 8.13
-_DRY_AIR_RATIO = 0.622
 _ALBEDO_WHEN_UNKNOWN = 0.19  # mean of the training columns
+_TIMES = (
+    *("solar_time_sin", "solar_time_cos", "solar_zenith_end", "season", "season_slope"),
+    *("day_of_year_sin", "day_of_year_cos"),
+)
+_BOTH = ("high", "low")
 
 
-def skin_capacity(parameters: Parameters, forcing: Forcing) -> Row:
-    """Water that leaves and bare ground can hold, kg m-2 (IFS Part IV, eq. 8.13)."""
-    high = parameters["cvh"] * parameters["veg_covh"]
-    low = parameters["cvl"] * parameters["veg_covl"]
-    leaves = high * forcing["lai_hv"] + low * forcing["lai_lv"]
-    return INTERCEPTION_DEPTH * (1.0 - high - low + leaves)
+@dataclass(frozen=True)
+class Land:
+    """What ECLand's equations say of the columns at the start of a step.
+
+    Attributes:
+        swvl: soil water of the four layers, m3 m-3.
+        temperature: of the four layers, K.
+        liquid: share of their water that is liquid.
+        available: available fraction of their water.
+        plants: high and low vegetation.
+        bare: share of the ground without plants.
+        bare_stress: F2 of bare ground.
+        demand: vapour that a conductance of 0.01 m s-1 would let through in the step, kg m-2.
+        snow_cover: fraction of the ground.
+        skin_capacity: water that leaves and bare ground can hold, kg m-2.
+    """
+
+    swvl: Layers
+    temperature: Layers
+    liquid: Layers
+    available: Layers
+    plants: Plants
+    bare: Row
+    bare_stress: Row
+    demand: Row
+    snow_cover: Row
+    skin_capacity: Row
+
+
+def survey(parameters: Parameters, state: State, forcing: Forcing, *, time_step: float) -> Land:
+    """The columns as ECLand's equations see them; leaves `[column]`."""
+    swvl = jnp.stack([state[name] for name in SOIL_WATER])
+    temperature = jnp.stack([state[name] for name in SOIL_TEMPERATURE])
+    liquid = soil.liquid_share(temperature)
+    layered = {name: value[None] for name, value in parameters.items()}
+    available = soil.available_water(swvl, liquid, layered)
+    plants = grow(parameters, available, forcing, air.vapour_deficit(forcing))
+    covered = jnp.sum(plants.fraction, axis=0)
+    leaves = jnp.sum(plants.fraction * leaf_area(forcing), axis=0)
+    return Land(
+        swvl=swvl,
+        temperature=temperature,
+        liquid=liquid,
+        available=available,
+        plants=plants,
+        bare=1.0 - covered,
+        bare_stress=bare_stress(swvl[0], liquid[0], parameters, covered),
+        demand=air.demand(forcing, time_step),
+        snow_cover=snow_cover(state["sd"], state["rsn"]),
+        skin_capacity=INTERCEPTION_DEPTH * (1.0 - covered + leaves),
+    )
 
 
 def snow_cover(sd: Row, rsn: Row) -> Row:
@@ -43,141 +92,125 @@ def snow_cover(sd: Row, rsn: Row) -> Row:
     return jnp.tanh(SNOW_COVER_FACTOR * sd / (rsn * rsn))
 
 
-def saturation_humidity(temperature: Row, pressure: Row) -> Row:
-    """Saturation specific humidity over water, kg kg-1 (Tetens; IFS Part IV, eq. 7.5)."""
-    vapour = 611.21 * jnp.exp(17.502 * (temperature - FREEZING) / (temperature - 32.19))
-    return _DRY_AIR_RATIO * vapour / (pressure - (1.0 - _DRY_AIR_RATIO) * vapour)
-
-
-def dewpoint(humidity: Row, pressure: Row) -> Row:
-    """Dewpoint over water, K: the inverse of `saturation_humidity`."""
-    q = jnp.maximum(humidity, 1e-6)
-    vapour = pressure * q / (_DRY_AIR_RATIO + (1.0 - _DRY_AIR_RATIO) * q)
-    x = jnp.log(vapour / 611.21)
-    return (17.502 * FREEZING - 32.19 * x) / (17.502 - x)
-
-
-def vapour_deficit(forcing: Forcing) -> Row:
-    """By how much the air's vapour pressure lacks saturation, Pa."""
-    pressure, humid = forcing["met_psurf"], forcing["met_qair"]
-    lacking = saturation_humidity(forcing["met_tair"], pressure) - humid
-    return jnp.maximum(lacking, 0.0) * pressure / _DRY_AIR_RATIO
-
-
 def features(
-    parameters: Parameters, state: State, forcing: Forcing, *, time_step: float
-) -> dict[str, Row]:
-    """The network's inputs by name, in physical or dimensionless form, before normalisation."""
-    out: dict[str, Row] = {}
-    zero = jnp.zeros_like(state["sd"])
+    land: Land, parameters: Parameters, state: State, forcing: Forcing, *, time_step: float
+) -> tuple[tuple[str, ...], Float[Array, "feature column"]]:
+    """The network's inputs, in physical or dimensionless form, before normalisation.
 
-    # Soil water and what it means to plants and to the flow of water.
-    # The four layers as one array: a quarter of the operations to compile and to start.
+    Args:
+        land: of `survey`.
+        parameters: leaves `[column]`.
+        state: at the start of the step.
+        forcing: over the step.
+        time_step: s.
+
+    Returns:
+        The names, and one row for each.
+    """
+    names: list[str] = []
+    blocks: list[Float[Array, "feature column"]] = []
+
+    def add(rows: Float[Array, "feature column"], *given: str) -> None:
+        names.extend(given)
+        blocks.append(rows)
+
+    def by_layer(name: str, layers: int = 4) -> list[str]:
+        return [f"{name}_{k + 1}" for k in range(layers)]
+
+    def by_kind(name: str) -> list[str]:
+        return [f"{name}_{kind}" for kind in _BOTH]
+
+    # The layers.
     layered = {name: value[None] for name, value in parameters.items()}
-    soil = jnp.stack([state[name] for name in SOIL_WATER])
-    temperature = jnp.stack([state[name] for name in SOIL_TEMPERATURE])
-    liquid = liquid_share(temperature)
-    saturation = soil / layered["theta_max"]
-    available = available_water(soil, liquid, layered)
-    log_head, log_conductivity = retention(soil, layered)
-    for k in range(1, 5):
-        out[f"saturation_{k}"] = saturation[k - 1]
-        out[f"available_{k}"] = available[k - 1]
-        if k < 4:
-            out[f"log_head_{k}"] = log_head[k - 1]
-        out[f"log_conductivity_{k}"] = log_conductivity[k - 1]
-    deficit = vapour_deficit(forcing)
-    plants = covers(parameters, available, forcing, deficit)
-    for kind, cover in plants.items():
-        letter = kind[0]
-        out[f"stress_{kind}"] = cover.stress
-        out[f"root_top_{kind}"] = cover.roots[0]
-        out[f"root_deep_{kind}"] = cover.roots[3]
-        out[f"conductance_{kind}"] = cover.fraction * cover.conductance
-        out[f"cover_{kind}"] = cover.fraction
-        out[f"leaf_{kind}"] = forcing[f"lai_{letter}v"]
-        resistance = parameters[f"veg_rsmin{letter}"]
-        out[f"log_resistance_{kind}"] = jnp.log(jnp.maximum(resistance, 1.0))
-        out[f"log_roughness_{kind}"] = jnp.log(jnp.maximum(parameters[f"veg_z0m{letter}"], 1e-4))
-    out["stress_bare"] = bare_stress(
-        soil[0], liquid[0], parameters, plants["high"].fraction + plants["low"].fraction
-    )
-    capacity = skin_capacity(parameters, forcing)
-    out["skin_filled"] = state["src"] / capacity
-    out["skin_capacity"] = capacity
+    log_head, log_conductivity = soil.retention(land.swvl, layered)
+    near_freezing = jnp.clip(land.temperature - FREEZING, -2.0, 2.0)
+    add(land.swvl / layered["theta_max"], *by_layer("saturation"))
+    add(land.available, *by_layer("available"))
+    add(log_head[:3], *by_layer("log_head", 3))
+    add(log_conductivity, *by_layer("log_conductivity"))
+    add(land.temperature, *by_layer("temperature"))
+    add(1.0 - land.liquid, *by_layer("frozen"))
+    add(near_freezing, *by_layer("near_freezing"))
+    add(land.temperature[:3] - land.temperature[1:], *by_layer("gradient", 3))
 
-    # Temperature, freezing and the heat that it takes to change them.
-    near_freezing = jnp.clip(temperature - FREEZING, -2.0, 2.0)
-    air = forcing["met_tair"]
-    out["air_minus_soil"] = air - temperature[0]
-    for k in range(3):
-        out[f"gradient_{k + 1}"] = temperature[k] - temperature[k + 1]
-    for k in range(4):
-        out[f"temperature_{k + 1}"] = temperature[k]
-        out[f"frozen_{k + 1}"] = 1.0 - liquid[k]
-        out[f"near_freezing_{k + 1}"] = near_freezing[k]
-    out["heat_capacity"] = 1e-6 * heat_capacity(parameters)
-    out["freezable"] = freezable_water(parameters)
+    # Plants and bare ground.
+    plants = land.plants
+    add(plants.stress, *by_kind("stress"))
+    add(plants.roots[0], *by_kind("root_top"))
+    add(plants.roots[3], *by_kind("root_deep"))
+    add(plants.fraction * plants.conductance, *by_kind("conductance"))
+    add(plants.fraction, *by_kind("cover"))
 
-    # Snow; its inner variables mean nothing without it.
-    presence = state["sd"] / (state["sd"] + 0.1)
-    out["snow_presence"] = presence
-    out["snow_mass"] = jnp.log1p(state["sd"])
-    out["snow_cover"] = snow_cover(state["sd"], state["rsn"])
-    out["snow_depth"] = jnp.log1p(100.0 * state["sd"] / state["rsn"])
-    out["snow_density"] = presence * (state["rsn"] - 100.0)
-    out["snow_cold"] = presence * (FREEZING - state["tsn"])
-    out["snow_albedo"] = presence * (state["asn"] - 0.85)
-
-    # Weather.
-    rain = forcing["met_rainf"] * time_step
-    snow = forcing["met_snowf"] * time_step
-    pressure = forcing["met_psurf"]
-    known = (forcing[ALBEDO] >= 0.0).astype(zero.dtype)
-    albedo = jnp.where(known > 0, forcing[ALBEDO], _ALBEDO_WHEN_UNKNOWN)
-    humid = saturation_humidity(air, pressure)
-    out["rain"] = jnp.log1p(rain)
-    out["rain_light"] = jnp.minimum(rain, 2.0)
-    out["snowfall"] = jnp.log1p(snow)
-    out["convective"] = forcing["met_ctpf"]
-    out["air"] = air
-    out["air_near_freezing"] = jnp.clip(air - FREEZING, -4.0, 4.0)
-    out["humidity"] = forcing["met_qair"]
-    out["humidity_deficit"] = humid - forcing["met_qair"]
-    out["relative_humidity"] = jnp.clip(forcing["met_qair"] / humid, 0.0, 1.5)
-    out["shortwave"] = forcing["met_swdown"]
-    out["shortwave_net"] = forcing["met_swdown"] * (1.0 - albedo)
-    out["longwave"] = forcing["met_lwdown"]
-    out["longwave_net"] = forcing["met_lwdown"] - 5.67e-8 * temperature[0] ** 4
+    # Weather, snow and what is computed of them, row by row.
+    temperature, humidity = forcing["met_tair"], forcing["met_qair"]
+    sun = forcing["met_swdown"]
+    rain, snowfall = forcing["met_rainf"] * time_step, forcing["met_snowf"] * time_step
+    known = forcing[ALBEDO] >= 0.0
+    albedo = jnp.where(known, forcing[ALBEDO], _ALBEDO_WHEN_UNKNOWN)
+    saturated = air.saturation_humidity(temperature, forcing["met_psurf"])
     wind = jnp.sqrt(forcing["met_wind_e"] ** 2 + forcing["met_wind_n"] ** 2 + 1e-2)
-    out["wind"] = jnp.log(wind)
-    out["wind_deficit"] = wind * (humid - forcing["met_qair"])
-    out["pressure"] = pressure
-    out["albedo"] = albedo
-    out["albedo_known"] = known
-    for name in (
-        "solar_time_sin",
-        "solar_time_cos",
-        "solar_zenith_end",
-        "season",
-        "season_slope",
-        "day_of_year_sin",
-        "day_of_year_cos",
-    ):
-        out[name] = forcing[name]
+    presence = state["sd"] / (state["sd"] + 0.1)
+    dtype = temperature.dtype
+    rows = {
+        "stress_bare": land.bare_stress,
+        "skin_filled": state["src"] / land.skin_capacity,
+        "skin_capacity": land.skin_capacity,
+        "air_minus_soil": temperature - land.temperature[0],
+        "heat_capacity": 1e-6 * soil.heat_capacity(parameters),
+        "freezable": soil.freezable_water(parameters),
+        "snow_presence": presence,
+        "snow_cover": land.snow_cover,
+        "snow_density": presence * (state["rsn"] - 100.0),
+        "snow_cold": presence * (FREEZING - state["tsn"]),
+        "snow_albedo": presence * (state["asn"] - 0.85),
+        "rain_light": jnp.minimum(rain, 2.0),
+        "air_near_freezing": jnp.clip(temperature - FREEZING, -4.0, 4.0),
+        "humidity_deficit": saturated - humidity,
+        "relative_humidity": jnp.clip(humidity / saturated, 0.0, 1.5),
+        "shortwave_net": sun * (1.0 - albedo),
+        "longwave_net": forcing["met_lwdown"] - 5.67e-8 * land.temperature[0] ** 4,
+        "wind_deficit": wind * (saturated - humidity),
+        "albedo": albedo,
+        "albedo_known": known.astype(dtype),
+        "c4": (parameters["ctype"] > 3.5).astype(dtype),
+    }
+    add(jnp.stack(list(rows.values())), *rows)
+    logarithms = {
+        "log_resistance_high": jnp.maximum(parameters["veg_rsminh"], 1.0),
+        "log_resistance_low": jnp.maximum(parameters["veg_rsminl"], 1.0),
+        "log_roughness_high": jnp.maximum(parameters["veg_z0mh"], 1e-4),
+        "log_roughness_low": jnp.maximum(parameters["veg_z0ml"], 1e-4),
+        "log_alpha": parameters["vg_alpha"],
+        "log_ksat": parameters["ksat"],
+        "log_orography": 1.0 + parameters["sdor"],
+        "wind": wind,
+        "log_demand": land.demand,
+        "rain": 1.0 + rain,
+        "snowfall": 1.0 + snowfall,
+        "snow_mass": 1.0 + state["sd"],
+        "snow_depth": 1.0 + 100.0 * state["sd"] / state["rsn"],
+    }
+    add(jnp.log(jnp.stack(list(logarithms.values()))), *logarithms)
 
-    # What stays fixed for a column.
-    out["pwp"] = parameters["theta_pwp"]
-    out["sat"] = parameters["theta_sat"]
-    out["max"] = parameters["theta_max"]
-    out["log_alpha"] = jnp.log(parameters["vg_alpha"])
-    out["vg_n"] = parameters["vg_n"]
-    out["vg_l"] = parameters["vg_l"]
-    out["log_ksat"] = jnp.log(parameters["ksat"])
-    out["c4"] = (parameters["ctype"] > 3.5).astype(zero.dtype)
-    out["log_orography"] = jnp.log1p(parameters["sdor"])
-    for kind in LOW_TYPES:
-        out[f"low_type_{kind}"] = (parameters["tvl"] == kind).astype(zero.dtype)
-    for kind in HIGH_TYPES:
-        out[f"high_type_{kind}"] = (parameters["tvh"] == kind).astype(zero.dtype)
-    return out
+    # What needs no computation.
+    raw = {
+        "leaf_high": forcing["lai_hv"],
+        "leaf_low": forcing["lai_lv"],
+        "convective": forcing["met_ctpf"],
+        "air": temperature,
+        "humidity": humidity,
+        "shortwave": sun,
+        "longwave": forcing["met_lwdown"],
+        "pressure": forcing["met_psurf"],
+        **{name: forcing[name] for name in _TIMES},
+        "pwp": parameters["theta_pwp"],
+        "sat": parameters["theta_sat"],
+        "max": parameters["theta_max"],
+        "vg_n": parameters["vg_n"],
+        "vg_l": parameters["vg_l"],
+    }
+    add(jnp.stack(list(raw.values())), *raw)
+    for kind, types in (("low", LOW_TYPES), ("high", HIGH_TYPES)):
+        is_type = parameters[f"tv{kind[0]}"][None] == jnp.asarray(types, dtype)[:, None]
+        add(is_type.astype(dtype), *(f"{kind}_type_{one}" for one in types))
+    return tuple(names), jnp.concatenate(blocks)

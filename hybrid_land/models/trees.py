@@ -21,7 +21,7 @@ from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models.emulator import PARAMETERS
 from hybrid_land.models.increments import clipped, reference
-from hybrid_land.models.inputs import features
+from hybrid_land.models.inputs import features, survey
 from hybrid_land.variables import DIAGNOSTIC, FORCING, PROGNOSTIC
 
 DESCRIPTION = "model.json"
@@ -84,8 +84,9 @@ class TreeModel:
 
         The regressors run on the host, whatever the device; there is no derivative.
         """
-        rows = features(parameters, state, forcing, time_step=self.time_step)
-        x = jnp.stack([rows[name] for name in self.inputs], axis=-1).astype(jnp.float32)
+        land = survey(parameters, state, forcing, time_step=self.time_step)
+        names, rows = features(land, parameters, state, forcing, time_step=self.time_step)
+        x = rows[np.array([names.index(name) for name in self.inputs])].T.astype(jnp.float32)
         shape = jax.ShapeDtypeStruct((len(TARGETS), x.shape[0]), jnp.float32)
         y = jax.pure_callback(self.predict, shape, x, vmap_method="sequential")
         base = reference(state, forcing)

@@ -82,8 +82,8 @@ def balance(
     what is there. Leaves intercept rain up to their capacity. What remains runs off or is shared
     between the layers, between which water then flows. A layer that would fall below zero takes
     what it lacks from the one below, as in ECLand, whose deserts dry to zero that way; the last
-    gives less vapour. One that would overflow passes the excess upwards, from the top one to
-    surface runoff.
+    gives less vapour. What one cannot hold runs off, from the top one as surface runoff and from
+    the others as subsurface runoff, as ECLand's saturated layers on frozen ground do.
 
     Args:
         before: water at the start of the step.
@@ -132,13 +132,9 @@ def balance(
     soil = soil + lacking
     e = e + jnp.sum(lacking, axis=0)
 
-    layers = list(soil)
-    for k in (3, 2, 1):
-        excess = relu(layers[k] - soil_capacity[k])
-        layers[k] = layers[k] - excess
-        layers[k - 1] = layers[k - 1] + excess
-    excess = relu(layers[0] - soil_capacity[0])
-    layers[0] = layers[0] - excess
-    sro = sro + excess
-    after = Reservoirs(soil=jnp.stack(layers), snow=snow, skin=skin)
+    excess = relu(soil - soil_capacity)
+    soil = soil - excess
+    sro = sro + excess[0]
+    ssro = ssro + jnp.sum(excess[1:], axis=0)
+    after = Reservoirs(soil=soil, snow=snow, skin=skin)
     return after, Fluxes(e=e, sro=sro, ssro=ssro, sublimation=sublimation)

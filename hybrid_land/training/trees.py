@@ -11,7 +11,7 @@ import xgboost as xgb
 
 from hybrid_land.columns import ALBEDO, SOLAR
 from hybrid_land.models.increments import reference
-from hybrid_land.models.inputs import features
+from hybrid_land.models.inputs import features, survey
 from hybrid_land.models.trees import TARGETS, TreeModel
 from hybrid_land.training.config import Phase
 from hybrid_land.training.windows import pack
@@ -129,9 +129,9 @@ def _table(
             name: jnp.asarray(now[column[name], part]) for name in (*FORCING, *SOLAR, ALBEDO)
         }
         fixed = dict(zip(windows.parameters, jnp.asarray(batch["fixed"][:, part]), strict=True))
-        found = features(fixed, state, forcing, time_step=21600.0)
-        inputs = tuple(found)
-        x.append(np.stack([np.asarray(found[name]) for name in inputs], axis=-1))
+        land = survey(fixed, state, forcing, time_step=21600.0)
+        inputs, found = features(land, fixed, state, forcing, time_step=21600.0)
+        x.append(np.asarray(found).T)
         base = {name: np.asarray(value) for name, value in reference(state, forcing).items()}
         y.append(
             np.stack(

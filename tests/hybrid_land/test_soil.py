@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from hybrid_land.columns import parameters_from
 from hybrid_land.data.samples import load_sample
 from hybrid_land.models import soil
-from hybrid_land.variables import LAYER_THICKNESS, SOIL_TEMPERATURE, SOIL_WATER
+from hybrid_land.variables import CLIMATE_CLASSES, LAYER_THICKNESS, SOIL_TEMPERATURE, SOIL_WATER
 
 STEP = 21600.0
 
@@ -98,8 +99,8 @@ def test_water_flows_without_loss_and_no_layer_goes_below_zero(wild):
     after = swvl + (jnp.concatenate([jnp.zeros_like(down[:1]), down[:3]]) - down) / depth
     assert float(after.min()) > 0.0
     assert float(down[3].min()) >= 0.0
-    # Nothing passes where one of two layers is wholly frozen.
-    shut = jnp.any(liquid[:2] < 1e-9, axis=0)
+    # Nothing passes where both layers are wholly frozen.
+    shut = jnp.all(liquid[:2] < 1e-8, axis=0)
     assert bool(shut.any())
     assert float(jnp.abs(jnp.where(shut, down[0], 0.0)).max()) < 1e-6
 
@@ -117,7 +118,7 @@ def test_flow_solves_its_own_equations(wild):
     wetter = jnp.concatenate([jnp.maximum(swvl[:-1], swvl[1:]), swvl[-1:]])
     wetter = jnp.minimum(wetter, parameters["theta_max"][None])
     conductivity, diffusivity = soil.conductivity_and_diffusivity(wetter, layered(parameters))
-    passing = jnp.concatenate([jnp.minimum(liquid[:-1], liquid[1:]), liquid[-1:]])
+    passing = jnp.concatenate([jnp.maximum(liquid[:-1], liquid[1:]), liquid[-1:]])
     gravity = np.asarray(passing * conductivity) * after / np.asarray(swvl) * STEP
     distance = 0.5 * (depth[:-1] + depth[1:])
     suction = np.asarray(passing * diffusivity)[:3] * (after[:-1] - after[1:]) / distance * STEP
@@ -141,6 +142,31 @@ def test_deep_drainage_is_ecland_s(ecland):
     freezing = calm & (np.asarray(liquid[3]) < 0.95)
     assert freezing.sum() > 50
     assert np.quantile(np.abs(ours[freezing] / drained[freezing] - 1.0), 0.8) < 0.1
+
+
+def test_water_flows_into_frozen_ground_as_in_ecland(data_dir):
+    """From a thawing layer 3 into a frozen layer 4: the conductance is the thawed layer's."""
+    data = xr.open_dataset(data_dir / "ecland" / "ecland_train.nc")
+    cold = data["climate_index"].values == CLIMATE_CLASSES.index("tundra")
+    data = data.isel(column=cold, time=slice(0, 1461)).load()
+    swvl, temperature = (
+        np.stack([data[name].transpose("time", "column").values for name in names])
+        for names in (SOIL_WATER, SOIL_TEMPERATURE)
+    )
+    fixed = {name: jnp.tile(v, swvl.shape[1] - 1) for name, v in parameters_from(data).items()}
+    start = jnp.asarray(swvl[:, :-1].reshape(4, -1))
+    liquid = soil.liquid_share(jnp.asarray(temperature[:, :-1].reshape(4, -1)))
+    down = soil.flow(
+        start, liquid, fixed, faster=ones(start, 4), wetter=ones(start, 3), time_step=STEP
+    )
+    ours = np.asarray(down[2])
+    drained = data["ssro"].transpose("time", "column").values[1:].reshape(-1)
+    theirs = 1000.0 * LAYER_THICKNESS[3] * (swvl[3, 1:] - swvl[3, :-1]).reshape(-1) + drained
+    liquid, dry = np.asarray(liquid), np.asarray(start).max(axis=0) < 0.97 * fixed["theta_sat"]
+    frozen = (liquid[3] < 0.01) & (liquid[2] > 0.02) & (np.abs(theirs) > 0.01) & dry
+    assert frozen.sum() > 100
+    assert np.corrcoef(ours[frozen], theirs[frozen])[0, 1] > 0.9
+    np.testing.assert_allclose(np.median(ours[frozen] / theirs[frozen]), 1.0, atol=0.15)
 
 
 def test_conduction_explains_ecland_s_deep_temperature(ecland):
