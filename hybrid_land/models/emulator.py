@@ -195,10 +195,11 @@ class Emulator(nnx.Module):
     ) -> Float[Array, "input column"]:
         names, x = features(land, parameters, state, forcing, time_step=self.time_step)
         if names != self.inputs:
-            other = sorted(set(names) ^ set(self.inputs)) or "the same in another order"
+            strange = [name for name in self.inputs if name not in names]
+            found = f"an input {strange[0]!r}" if strange else f"{len(self.inputs)} inputs"
             raise InputError(
-                f"the model has {len(self.inputs)} inputs, expected these {len(names)}; not in "
-                f"both: {other}; use the version of hybrid_land that wrote the model"
+                f"the model has {found}, expected the {len(names)} inputs {', '.join(names)}, in "
+                "that order; use the version of hybrid_land that wrote the model"
             )
         x = (x - self.mean[...]) / self.spread[...]
         return jnp.clip(x, -_INPUT_LIMIT, _INPUT_LIMIT)

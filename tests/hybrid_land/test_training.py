@@ -18,7 +18,7 @@ from hybrid_land.training.windows import pack, validation_columns
 
 TINY = TrainingConfig(
     hidden=(16,),
-    phases=(Phase(length=1, updates=6, batch=64), Phase(length=4, updates=6, batch=32)),
+    phases=(Phase(length=1, updates=15, batch=256), Phase(length=4, updates=6, batch=32)),
     validate_every=3,
     checkpoint_every=3,
     leave_out_last_year=False,
