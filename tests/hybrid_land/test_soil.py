@@ -169,6 +169,35 @@ def test_water_flows_into_frozen_ground_as_in_ecland(data_dir):
     np.testing.assert_allclose(np.median(ours[frozen] / theirs[frozen]), 1.0, atol=0.15)
 
 
+def test_water_flows_into_a_saturated_layer_as_in_ecland(data_dir):
+    """Into a layer 4 above saturation: Ks, less D of S = 0.999 times the gradient."""
+    with xr.open_dataset(data_dir / "ecland" / "ecland_train.nc") as data:
+        cold = data["climate_index"].values == CLIMATE_CLASSES.index("tundra")
+        data = data.isel(column=cold).load()
+    upper, lower, upper_heat, lower_heat, drained = (
+        data[name].transpose("time", "column").values
+        for name in ("swvl3", "swvl4", "stl3", "stl4", "ssro")
+    )
+    theirs = 1000.0 * LAYER_THICKNESS[3] * np.diff(lower, axis=0) + drained[1:]
+    middle = [0.5 * (x[1:] + x[:-1]) for x in (upper, lower)]
+    liquid = np.maximum(
+        *(np.asarray(soil.liquid_share(jnp.asarray(x))) for x in (upper_heat, lower_heat))
+    )
+    liquid = 0.5 * (liquid[1:] + liquid[:-1])
+    parameters = parameters_from(data)
+    conductivity, diffusivity = map(
+        np.asarray, soil.conductivity_and_diffusivity(jnp.asarray(middle[1]), layered(parameters))
+    )
+    gradient = (middle[0] - middle[1]) / (0.5 * sum(LAYER_THICKNESS[2:]))
+    ours = 1000.0 * STEP * liquid * (conductivity + diffusivity * gradient)
+    full = np.asarray(parameters["theta_sat"])
+    wet = (np.minimum(lower[1:], lower[:-1]) > 1.0005 * full) & (middle[0] < 0.97 * full)
+    wet &= liquid > 0.05
+    assert wet.sum() > 200
+    np.testing.assert_allclose(np.median(ours[wet] / theirs[wet]), 1.0, atol=0.05)
+    assert np.corrcoef(ours[wet], theirs[wet])[0, 1] > 0.95
+
+
 def test_conduction_explains_ecland_s_deep_temperature(ecland):
     parameters, (swvl, _), (before, after), _ = ecland
     heat = soil.conduction(

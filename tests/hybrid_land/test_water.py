@@ -113,3 +113,24 @@ def test_a_dry_layer_takes_what_it_lacks_from_below(float64):
     )
     np.testing.assert_allclose(flux.e, -5.0)
     np.testing.assert_allclose(after.soil[:, 0], [0.0, 0.0, 47.0, 400.0], atol=1e-12)
+
+
+def test_what_a_full_layer_cannot_hold_runs_off(float64):
+    """From the first at the surface, from the others below, as from ECLand's saturated layers."""
+    _, proposal, weather, _, _ = wild_case(0, count=4)
+    before = water.Reservoirs(
+        soil=100.0 + jnp.diag(jnp.array([7.0, 5.0, 3.0, 2.0])),  # one overfull layer a column
+        snow=jnp.zeros(4),
+        skin=jnp.zeros(4),
+    )
+    still = {name: jnp.zeros(4) for name in weather}
+    none = jnp.zeros((4, 4))
+    quiet = water.Proposal(
+        **{**vars(proposal), "dew": jnp.zeros(4), "flow": lambda soil: none, "uptake": none}
+    )
+    after, flux = water.balance(
+        before, quiet, **still, soil_capacity=jnp.full((4, 4), 100.0), skin_capacity=jnp.ones(4)
+    )
+    np.testing.assert_allclose(after.soil, 100.0)
+    np.testing.assert_allclose(flux.sro, [7.0, 0.0, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(flux.ssro, [0.0, 5.0, 3.0, 2.0], atol=1e-12)
