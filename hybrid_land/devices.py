@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -54,17 +55,22 @@ def over_devices(
         def by_leaves(*leaves: Any) -> Any:
             return function(*jax.tree.unflatten(tree, leaves))
 
-        result = jax.eval_shape(by_leaves, *leaves)
+        results: Any = PartitionSpec(_AXIS)
+        if result_axis:
+            shapes = jax.eval_shape(by_leaves, *leaves)
+            results = jax.tree.map(lambda leaf: spec(leaf, result_axis), shapes)
         return jax.shard_map(
             by_leaves,
             mesh=over[0].mesh,
             in_specs=tuple(sharding.spec for sharding in over),
-            out_specs=jax.tree.map(lambda leaf: spec(leaf, result_axis), result),
+            out_specs=results,
             check_vma=False,
         )(*leaves)
 
     def placed(*arguments: Any) -> Any:
         leaves, tree = jax.tree.flatten(arguments)
+        # With the type said, a result that comes back as an argument is not compiled for again.
+        leaves = [jnp.asarray(leaf, leaf.dtype) for leaf in leaves]
         pairs = zip(arguments, axes, strict=True)
         where = [axis for argument, axis in pairs for _ in jax.tree.leaves(argument)]
         devices = jax.devices()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from hybrid_land.interface import (
+    Diagnostics,
     DiagnosticsSeries,
     ForcingSeries,
     Model,
@@ -48,6 +49,9 @@ def rollout(
     Raises:
         ValueError: if `checkpoint_segments` is not between 1 and the number of steps.
     """
+    # A model that is no pytree cannot be an argument, and is traced anew at each rollout.
+    plain = jax.tree_util.all_leaves([model])
+    step = model.step if plain else partial(_step, model)
 
     # Reverse mode keeps the results of matrix products and computes what lies between them again:
     # on CPU the loop is bound by memory, and the sum of the two is about half of keeping it all.
@@ -57,7 +61,7 @@ def rollout(
         prevent_cse=False,
     )
     def advance(carry: list[Array], record: list[Array]) -> tuple[list[Array], Any]:
-        new, diagnostics = model.step(parameters, states.apart(carry), records.apart(record))
+        new, diagnostics = step(parameters, states.apart(carry), records.apart(record))
         together = states.together(new)
         return together, (together, diagnostics)
 
@@ -88,6 +92,12 @@ def rollout(
         rest = jax.checkpoint(scan)(middle, [x[body:] for x in given])[1]
         out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
     return states.apart(out[0], axis=1), out[1]
+
+
+@jax.jit
+def _step(model: Model, *given: Any) -> tuple[State, Diagnostics]:
+    """`model.step`, traced once for each shape of its arguments however often it is rolled out."""
+    return model.step(*given)
 
 
 class _Stack:
