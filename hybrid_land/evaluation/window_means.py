@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hybrid_land.columns import dataset_from
+from hybrid_land.columns import dataset_from, parameters_from
 from hybrid_land.errors import InputError
 from hybrid_land.evaluation.baselines import persistence
 from hybrid_land.evaluation.climatology import fit_climatology
@@ -19,7 +19,7 @@ from hybrid_land.evaluation.evaluate import score_datasets, scored_variables
 from hybrid_land.evaluation.scores import counted
 from hybrid_land.interface import Model
 from hybrid_land.simulation import simulate
-from hybrid_land.variables import DIAGNOSTIC, FREEZING, PROGNOSTIC, VARIABLES
+from hybrid_land.variables import DIAGNOSTIC, FREEZING, PROGNOSTIC, SOIL_WATER, VARIABLES
 
 FRESH_SNOW_ALBEDO = 0.85  # ECLand's for new snow
 _GUESSED = ("swvl4", "stl4", "tsn", "asn", "src", "rsn")
@@ -94,6 +94,38 @@ def run_after_spin_up(model: Model, data: xr.Dataset, start: int) -> xr.Dataset:
             if name not in data:
                 begin[name] = ("column", before[name].to_numpy())
     return as_window_means(_simulate_from(model, data.isel(time=slice(start, None)), begin))
+
+
+def as_instants(model: Model, data: xr.Dataset) -> xr.Dataset:
+    """Window means as data that a model can be trained on: instants, with all of the state.
+
+    A free run over the data, moved by what its own window means lack to the data's: at each
+    instant by the mean of the windows before and after it. What the data do not have is the
+    run's, so that training on it asks the model to stay as it is there.
+
+    Args:
+        model: that runs, from the guessed state of `first_state`.
+        data: window means, dims `(time, column)`.
+
+    Returns:
+        A Dataset in the project's form over the records of `data`.
+
+    Raises:
+        InputError: if a variable is missing that cannot be guessed.
+    """
+    run = _simulate_from(model, data, first_state(data, 0))
+    means = as_window_means(run)
+    capacity = parameters_from(data)["theta_max"]
+    values = {}
+    for name in (*PROGNOSTIC, *DIAGNOSTIC):
+        if name not in data or VARIABLES[name].kind != "instantaneous":
+            values[name] = _values(data if name in data else run, name)
+            continue
+        lacking = _values(data, name)[:-1] - _values(means, name)
+        around = np.concatenate([lacking[:1], 0.5 * (lacking[:-1] + lacking[1:]), lacking[-1:]])
+        upper = capacity if name in SOIL_WATER else VARIABLES[name].upper
+        values[name] = np.clip(_values(run, name) + around, VARIABLES[name].lower, upper)
+    return dataset_from(data, values)
 
 
 def _simulate_from(model: Model, data: xr.Dataset, initial: xr.Dataset) -> xr.Dataset:

@@ -5,15 +5,19 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hybrid_land.data import validate
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
 from hybrid_land.evaluation.window_means import (
+    as_instants,
     as_window_means,
     first_state,
     run_after_spin_up,
     zero_shot_scores,
 )
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
+from hybrid_land.models.store import load_model
+from hybrid_land.simulation import simulate
 from hybrid_land.variables import FORCING, PROGNOSTIC
 
 LACKING = ("swvl4", "stl4", "tsn", "asn", "src", "e", "t2m", "d2m", "sshf", "slhf")
@@ -102,3 +106,24 @@ def test_scores_stand_beside_persistence_and_an_earlier_climatology(archive: xr.
 def test_a_start_without_a_year_before_it_is_refused(archive: xr.Dataset) -> None:
     with pytest.raises(InputError, match=r"100 records before .*, expected a year"):
         zero_shot_scores({"a": Drying()}, archive, start=archive["time"].to_numpy()[100])
+
+
+def test_instants_from_means_are_near_the_true_ones_and_the_rest_is_the_models() -> None:
+    """Means of ECLand's record go in; what comes out is held against that record itself."""
+    truth = load_sample("unseen").isel(time=slice(0, 241), column=slice(0, 4)).load()
+    model = load_model("default")
+    means = as_window_means(truth)
+    stored = means.drop_vars([name for name in LACKING if name in means])
+    found = as_instants(model, stored)
+    run = simulate(model, truth.isel(time=slice(0, 240)))
+    validate(found, source="instants")
+    np.testing.assert_array_equal(found["sro"], stored["sro"])
+    for name, share in (("swvl1", 0.8), ("swvl2", 0.8), ("stl2", 0.5)):
+        actual = truth[name].isel(time=slice(0, 240))
+        error = float(((found[name] - actual) ** 2).mean() ** 0.5)
+        # The free run starts from the true state here, and is further off all the same.
+        assert error < share * float(((run[name] - actual) ** 2).mean() ** 0.5), name
+    again = as_window_means(found)
+    for name in ("swvl3", "stl3"):
+        missed = np.abs(again[name] - stored[name].isel(time=slice(0, -1))).mean()
+        assert missed < 0.02 * float(stored[name].std()), name
