@@ -3,16 +3,18 @@
 from assimilation.covariance import background_root, climatological_root
 from assimilation.cycling import assimilate
 from assimilation.observations import Observations, make_observations, read_observations
-from assimilation.operators import OPERATORS, root_zone_soil_moisture
+from assimilation.operators import OPERATORS, Context, layer_mean, root_zone_soil_moisture
 from assimilation.variational import Problem, make_window_analysis
 
 __all__ = [
     "OPERATORS",
+    "Context",
     "Observations",
     "Problem",
     "assimilate",
     "background_root",
     "climatological_root",
+    "layer_mean",
     "make_observations",
     "make_window_analysis",
     "read_observations",

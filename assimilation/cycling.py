@@ -11,7 +11,15 @@ import xarray as xr
 
 from assimilation.covariance import background_root
 from assimilation.observations import Observations
-from assimilation.operators import OPERATORS, UNITS, Series, on_records
+from assimilation.operators import (
+    DERIVED,
+    OBSERVABLES,
+    OPERATORS,
+    UNITS,
+    Context,
+    Series,
+    on_records,
+)
 from assimilation.variational import CONTROL, make_window_analysis
 from hybrid_land.columns import (
     forcing_from,
@@ -137,11 +145,12 @@ def assimilate(
             if number == 0
             else forward(free_parameters, free, forcing)
         )
+        context = Context(model.time_step, parameters, forcing)
         collected.append(
             {
-                "": {n: np.asarray(OPERATORS[n](after)) for n in saved},
-                "_background": {n: np.asarray(OPERATORS[n](result.background)) for n in saved},
-                "_open_loop": {n: np.asarray(OPERATORS[n](uncorrected)) for n in saved},
+                "": _observed(after, saved, context),
+                "_background": _observed(result.background, saved, context),
+                "_open_loop": _observed(uncorrected, saved, context),
                 "_analysis_error": {n: np.asarray(result.error[n]) for n in with_error},
             }
         )
@@ -184,6 +193,11 @@ def assimilate(
     return analysis
 
 
+def _observed(series: Series, names: Sequence[str], context: Context) -> dict[str, np.ndarray]:
+    """What the named operators see of a trajectory, `[record, column]` each."""
+    return {name: np.asarray(OPERATORS[name](series, context)) for name in names}
+
+
 def _forward(model: Model, parameters: Any, state: Any, forcing: Any) -> tuple[Series, Any]:
     """A window's trajectory on the data's records, and the state after it."""
     states, diagnostics = rollout(model, parameters, state, forcing)
@@ -205,7 +219,7 @@ def scores_against(truth: xr.Dataset, analysis: xr.Dataset) -> dict[str, float]:
     for name in (*SOIL_WATER, ROOT_ZONE):
         if name not in analysis or not set(SOIL_WATER) <= set(arrays):
             continue
-        actual = np.asarray(OPERATORS[name](arrays))
+        actual = np.asarray(OPERATORS[name](arrays, Context(time_step_of(truth))))
         for which in ("open_loop", "background", "analysis"):
             key = name if which == "analysis" else f"{name}_{which}"
             error = analysis[key].to_numpy() - actual
@@ -230,7 +244,7 @@ def _require_same_form(truth: xr.Dataset, data: xr.Dataset) -> None:
 
 def _saved(model: Model, observations: Observations, control: Sequence[str]) -> tuple[str, ...]:
     wanted = [*SOIL_WATER, ROOT_ZONE, *observations.values, *control]
-    available = {*model.prognostic, *model.diagnostic, ROOT_ZONE}
+    available = {*model.prognostic, *model.diagnostic, *DERIVED}
     return tuple(dict.fromkeys(name for name in wanted if name in available))
 
 
@@ -268,7 +282,7 @@ def _dataset(data: xr.Dataset, collected: list[dict[str, dict[str, np.ndarray]]]
 
 
 def _long_name(name: str, suffix: str) -> str:
-    base = VARIABLES[name].long_name if name in VARIABLES else "root-zone soil moisture (0 to 1 m)"
+    base = OBSERVABLES[name].long_name
     what = {
         "": "analysis",
         "_background": "background",

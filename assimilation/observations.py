@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from assimilation.operators import OPERATORS, UNITS
+from assimilation.operators import OBSERVABLES, OPERATORS, UNITS, Context
+from hybrid_land.columns import parameters_from, time_step_of
 from hybrid_land.data.netcdf import in_memory, open_netcdf
 from hybrid_land.data.validate import hint
 from hybrid_land.errors import InputError
-from hybrid_land.variables import SOIL_WATER, VARIABLES, names
+from hybrid_land.variables import names
 
 _ERROR = "_error"
 
@@ -165,14 +166,14 @@ def _check_unit(values: xr.DataArray, key: str, label: str) -> None:
 
 def _check_values(raw: np.ndarray, key: str, label: str) -> None:
     """Refuse what no instrument's noise explains: half the range beyond the variable's bounds."""
-    row = VARIABLES.get(key, VARIABLES[SOIL_WATER[0]])
+    row = OBSERVABLES[key]
     slack = 0.5 * (row.upper - row.lower)
     with np.errstate(invalid="ignore"):
         bad = (raw < row.lower - slack) | (raw > row.upper + slack)
     if bad.any():
         i, j = np.argwhere(bad)[0]
         advice = hint(row, raw[np.isfinite(raw)])
-        if row.name in SOIL_WATER:
+        if row.units == "m3 m-3":
             advice = (
                 "percent is to be divided by 100, percent of saturation multiplied by porosity too"
             )
@@ -249,8 +250,9 @@ def make_observations(
         for k in truth.data_vars
         if set(truth[k].dims) == {"time", "column"}
     }
+    context = Context(time_step_of(truth), parameters_from(truth), series)
     for key, error in errors.items():
-        exact = np.asarray(OPERATORS[key](series))[chosen]
+        exact = np.asarray(OPERATORS[key](series, context))[chosen]
         noisy = exact + error * generator.standard_normal(exact.shape)
         result[key] = (("time", "column"), noisy, {"units": UNITS[key]})
         result[f"{key}{_ERROR}"] = ((), float(error), {"units": UNITS[key]})

@@ -10,7 +10,7 @@ import optimistix
 from jaxtyping import Array, Float, Int
 
 from assimilation.observations import Observations
-from assimilation.operators import OPERATORS, Series, on_records
+from assimilation.operators import OPERATORS, Context, Series, on_records
 from hybrid_land.columnwise import columnwise
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
@@ -105,12 +105,19 @@ class Problem:
         last = {name: after[-1] for name, after in states.items()}
         return on_records(state, states, diagnostics), last
 
+    @property
+    def context(self) -> Context:
+        """What the operators need besides the trajectory; parameters are the background's."""
+        return Context(self.model.time_step, self.parameters, self.forcing)
+
     def departures(self, series: Series) -> Float[Array, "observation column"]:
         """(y - H(x)) / sigma of a trajectory, zero where nothing was observed."""
         seen = self.observations
         return jnp.concatenate(
             [
-                seen.mask[k] * (seen.values[k] - OPERATORS[k](series)) / seen.errors[k]
+                seen.mask[k]
+                * (seen.values[k] - OPERATORS[k](series, self.context))
+                / seen.errors[k]
                 for k in seen.values
             ]
         )
@@ -237,7 +244,7 @@ def make_window_analysis(
             parameters, state = problem.start(v)
             series, last = problem.trajectory(v)
             values = jnp.stack([(state | parameters)[name] for name in names])
-            wanted = {name: OPERATORS[name](series) for name in error_of}
+            wanted = {name: OPERATORS[name](series, problem.context) for name in error_of}
             return (problem.departures(series), values, wanted), (series, last)
 
         def slope(direction: Array) -> Any:

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from assimilation.observations import Observations
-from assimilation.operators import OPERATORS, Series
+from assimilation.operators import OPERATORS, Context, Series
 
 ERROR_MEMORY_DAYS = 30.0  # over which the model's own error keeps its value
 
@@ -75,17 +75,18 @@ def evidence_from(
     return Evidence(record, values, masks, variance, factor)
 
 
-def log_likelihood(series: Series, evidence: Evidence) -> Float[Array, " column"]:
+def log_likelihood(series: Series, evidence: Evidence, context: Context) -> Float[Array, " column"]:
     """Logarithm of the probability density of each column's observations.
 
     Args:
         series: trajectories on the data's records, leaves `[record, column]`.
         evidence: of the same columns.
+        context: of the same columns and records.
     """
     total = jnp.zeros(())
     records = evidence.record[:, 0].astype(int)
     for name, values in evidence.values.items():
-        expected = OPERATORS[name](series)[records] * evidence.mask[name]
+        expected = OPERATORS[name](series, context)[records] * evidence.mask[name]
         density = dist.LowRankMultivariateNormal(
             expected.T, jnp.moveaxis(evidence.factor[name], -1, 0), evidence.variance[name].T
         )

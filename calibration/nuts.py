@@ -13,7 +13,7 @@ from numpyro.handlers import seed
 from numpyro.infer import NUTS
 from numpyro.infer.util import ParamInfo, constrain_fn, potential_energy, unconstrain_fn
 
-from assimilation.operators import on_records
+from assimilation.operators import Context, on_records
 from calibration.likelihood import Evidence, log_likelihood
 from calibration.priors import draw_parameters
 from hybrid_land.columnwise import columnwise
@@ -80,7 +80,8 @@ def sample_columns(
     def fit(drawn: Parameters, column: Any) -> Float[Array, " column"]:
         given, first, weather, seen = column
         states, diagnostics = rollout(model, given | drawn, first, weather)
-        return log_likelihood(on_records(first, states, diagnostics), seen)
+        context = Context(model.time_step, given | drawn, weather)
+        return log_likelihood(on_records(first, states, diagnostics), seen, context)
 
     fit_one = columnwise(fit, mode="forward" if len(names) <= _FORWARD else "reverse")
     prior = partial(draw_parameters, names=names)

@@ -10,7 +10,7 @@ import pytest
 
 from assimilation.covariance import background_root
 from assimilation.observations import Observations
-from assimilation.operators import OPERATORS, on_records
+from assimilation.operators import on_records, root_zone_soil_moisture
 from assimilation.variational import CONTROL, Problem, make_window_analysis, to_bounded, to_free
 from hybrid_land.rollout import rollout
 
@@ -105,7 +105,7 @@ def test_root_zone_moves_to_the_truth(twin):
     model, parameters, background, forcing, observations, root, truth = twin
     found = make_window_analysis(model)(parameters, background, forcing, observations, root)
     first = on_records(background, *rollout(model, parameters, background, forcing))
-    root_zone = OPERATORS["root_zone_soil_moisture"]
+    root_zone = root_zone_soil_moisture
     before = np.sqrt(np.mean((root_zone(first) - root_zone(truth)) ** 2))
     after = np.sqrt(np.mean((root_zone(found.series) - root_zone(truth)) ** 2))
     assert after < 0.5 * before

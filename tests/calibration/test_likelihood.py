@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from assimilation.observations import Observations
+from assimilation.operators import Context
 from calibration.likelihood import evidence_from, log_likelihood
 
 STEP = 12 * 3600.0  # two records a day
@@ -79,7 +80,8 @@ def dense(series, observations, k, deviation, days=30.0):
 
 def density(series, observations, **options):
     options = {"time_step": STEP, "model_error": MODEL_ERROR} | options
-    return np.asarray(jax.jit(log_likelihood)(series, evidence_from(observations, **options)))
+    evidence = evidence_from(observations, **options)
+    return np.asarray(jax.jit(log_likelihood)(series, evidence, Context(STEP)))
 
 
 def test_full_data_have_the_dense_density(case):
@@ -162,5 +164,5 @@ def test_only_records_that_were_seen_are_kept(case):
     assert evidence.factor["swvl1"].shape == (3, 1, COLUMNS)
     missing = np.asarray([0.0, 2.0])
     expected = np.asarray([dense(first, few, k, MODEL_ERROR) for k in range(COLUMNS)])
-    found = np.asarray(jax.jit(log_likelihood)(first, evidence))
+    found = np.asarray(jax.jit(log_likelihood)(first, evidence, Context(STEP)))
     np.testing.assert_allclose(found, expected - 0.5 * np.log(2 * np.pi) * missing, rtol=1e-6)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from assimilation.observations import Observations
-from assimilation.operators import on_records
+from assimilation.operators import Context, on_records
 from calibration.likelihood import evidence_from, log_likelihood
 from calibration.nuts import sample_columns
 from calibration.priors import field_capacity_range
@@ -72,7 +72,8 @@ def density(problem):
     @jax.jit
     def at(theta_cap):
         series = rollout(model, parameters | {"theta_cap": theta_cap}, state, forcing)
-        return log_likelihood(on_records(state, *series), evidence)
+        context = Context(model.time_step, parameters, forcing)
+        return log_likelihood(on_records(state, *series), evidence, context)
 
     # Fitted to many points, which frees it of single precision's rounding.
     low, high = (np.asarray(bound) for bound in field_capacity_range(parameters))
