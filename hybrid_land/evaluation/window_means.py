@@ -120,6 +120,8 @@ def as_instants(model: Model, data: xr.Dataset) -> xr.Dataset:
     for name in (*PROGNOSTIC, *DIAGNOSTIC):
         if name not in data or VARIABLES[name].kind != "instantaneous":
             values[name] = _values(data if name in data else run, name)
+            if name in DIAGNOSTIC and VARIABLES[name].kind == "instantaneous":
+                values[name][0] = values[name][1]  # no step has made the first one yet
             continue
         lacking = _values(data, name)[:-1] - _values(means, name)
         around = np.concatenate([lacking[:1], 0.5 * (lacking[:-1] + lacking[1:]), lacking[-1:]])

@@ -18,7 +18,7 @@ from hybrid_land.evaluation.window_means import (
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models.store import load_model
 from hybrid_land.simulation import simulate
-from hybrid_land.variables import FORCING, PROGNOSTIC
+from hybrid_land.variables import DIAGNOSTIC, FORCING, PROGNOSTIC
 
 LACKING = ("swvl4", "stl4", "tsn", "asn", "src", "e", "t2m", "d2m", "sshf", "slhf")
 
@@ -117,6 +117,7 @@ def test_instants_from_means_are_near_the_true_ones_and_the_rest_is_the_models()
     found = as_instants(model, stored)
     run = simulate(model, truth.isel(time=slice(0, 240)))
     validate(found, source="instants")
+    assert not any(bool(found[name].isnull().any()) for name in (*PROGNOSTIC, *DIAGNOSTIC))
     np.testing.assert_array_equal(found["sro"], stored["sro"])
     for name, share in (("swvl1", 0.8), ("swvl2", 0.8), ("stl2", 0.5)):
         actual = truth[name].isel(time=slice(0, 240))
