@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from hybrid_land.cli_ensemble import ensemble_app
+from hybrid_land.cli_ensemble import AsJson, DataPath, ensemble_app
+from hybrid_land.cli_observe import observe_app
 from hybrid_land.errors import InputError
 from hybrid_land.variables import SOIL_WATER
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     help="A differentiable emulator of ECLand: run it, score it, assimilate into it, calibrate it.",
 )
 app.add_typer(ensemble_app)
+app.add_typer(observe_app)
 
 # Newer typer carries its own click, older uses click's: the base of typer's own error is the usage
 # error of whichever it is.
@@ -31,17 +33,8 @@ _UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run directory, or the name of a shipped model.")
 ]
-DataPath = Annotated[
-    str,
-    typer.Argument(
-        metavar="DATA", help="ECLand data in any form that is read, or sample:unseen and the like."
-    ),
-]
 OutFile = Annotated[Path, typer.Option("--out", help="NetCDF file to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write into; made if absent.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on standard output.")
-]
 ObservationFile = Annotated[
     Path, typer.Option("--obs", help="Observations: dims (time, column), <name>, <name>_error.")
 ]
