@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from assimilation.brightness import brightness_temperature
+from assimilation.exponential_filter import exponential_filter
+from assimilation.soil_emission import Polarisation
 from hybrid_land.errors import InputError
 from hybrid_land.interface import DiagnosticsSeries, State, StateSeries
 from hybrid_land.variables import (
@@ -22,6 +25,7 @@ from hybrid_land.variables import (
 Series = dict[str, Float[Array, "record column"]]
 
 ROOT_ZONE_DEPTH = 1.0  # m
+MEMORY_DAYS = 20.0  # of the soil water index of the top metre: Wagner et al. 1999
 
 
 @partial(
@@ -85,26 +89,71 @@ def root_zone_soil_moisture(
     return layer_mean(series, bottom=ROOT_ZONE_DEPTH)
 
 
+def soil_water_index(
+    series: Mapping[str, Float[Array, "record column"]],
+    *,
+    time_step: float,
+    days: float = MEMORY_DAYS,
+) -> Float[Array, "record column"]:
+    """Soil moisture of layer 1 through the exponential filter, m3 m-3.
+
+    The filter's memory begins at the first record, in assimilation at the window's: observations
+    within the first `days` of a window see less of the past than the product does.
+
+    Args:
+        series: holds `swvl1`.
+        time_step: between records, s.
+        days: the product's characteristic time; Copernicus' products name it (SWI_001 to SWI_100).
+    """
+    return exponential_filter(series["swvl1"], time_step=time_step, days=days)
+
+
 def _itself(name: str) -> Operator:
     return lambda series, _: series[name]
+
+
+def _brightness(polarisation: Polarisation) -> Operator:
+    return lambda series, context: brightness_temperature(
+        series, context.parameters, context.forcing, polarisation=polarisation
+    )
 
 
 OPERATORS: dict[str, Operator] = {
     **{name: _itself(name) for name in (*PROGNOSTIC, *DIAGNOSTIC)},
     "root_zone_soil_moisture": lambda series, _: root_zone_soil_moisture(series),
+    "soil_water_index": lambda series, context: soil_water_index(
+        series, time_step=context.time_step
+    ),
+    "brightness_temperature_h": _brightness("h"),
+    "brightness_temperature_v": _brightness("v"),
 }
+
+
+def _derived(name: str, units: str, long_name: str, lower: float, upper: float) -> Variable:
+    return Variable(name, "diagnostic", units, long_name, lower, upper)
+
 
 # What only an operator gives, in the form of the table of variables.
 DERIVED: dict[str, Variable] = {
     row.name: row
     for row in (
-        Variable(
-            "root_zone_soil_moisture",
-            "diagnostic",
-            "m3 m-3",
-            "root-zone soil moisture (0 to 1 m)",
-            0.0,
-            1.0,
+        _derived(
+            "root_zone_soil_moisture", "m3 m-3", "root-zone soil moisture (0 to 1 m)", 0.0, 1.0
+        ),
+        _derived("soil_water_index", "m3 m-3", "soil water index (T = 20 d)", 0.0, 1.0),
+        _derived(
+            "brightness_temperature_h",
+            "K",
+            "L-band brightness temperature, horizontal polarisation, 40 degrees",
+            50.0,
+            340.0,
+        ),
+        _derived(
+            "brightness_temperature_v",
+            "K",
+            "L-band brightness temperature, vertical polarisation, 40 degrees",
+            50.0,
+            340.0,
         ),
     )
 }
