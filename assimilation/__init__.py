@@ -1,15 +1,21 @@
 """Data assimilation on any model with the `step` interface."""
 
+from assimilation.control import ControlVector
 from assimilation.covariance import background_root, climatological_root
 from assimilation.cycling import assimilate
+from assimilation.methods import METHODS, Options
 from assimilation.observations import Observations, make_observations, read_observations
 from assimilation.operators import OPERATORS, Context, layer_mean, root_zone_soil_moisture
-from assimilation.variational import Problem, make_window_analysis
+from assimilation.variational import Problem
+from assimilation.window import make_window_analysis
 
 __all__ = [
+    "METHODS",
     "OPERATORS",
     "Context",
+    "ControlVector",
     "Observations",
+    "Options",
     "Problem",
     "assimilate",
     "background_root",

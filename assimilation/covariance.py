@@ -8,10 +8,14 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hybrid_land.errors import InputError
+from hybrid_land.evaluation.error_covariance import ForecastErrors
+from hybrid_land.evaluation.growth import from_starts
+from hybrid_land.interface import Model
 from hybrid_land.variables import LAYER_THICKNESS, VARIABLES
 
 # Defaults: a first guess as wrong as a soil map; field capacity's spread within a soil class.
 DEVIATION = {"swvl": 0.06, "stl": 3.0, "theta_cap": 0.05}
+DAY = 86400.0  # s
 CORRELATION_LENGTH = 0.5  # m, of the vertical correlation between soil layers
 
 
@@ -67,6 +71,44 @@ def background_root(
     return jnp.asarray(root)
 
 
+def covariance_root(
+    names: Sequence[str], covariance: np.ndarray, *, source: str = "the background error covariance"
+) -> Float[Array, "control control"]:
+    """Lower triangular U of a covariance that is given.
+
+    Args:
+        names: control variables, one a row.
+        covariance: `[control, control]`, in the product of the variables' units.
+        source: what to call it in a message.
+
+    Raises:
+        InputError: if it is not of that shape, symmetric and positive definite.
+    """
+    matrix = np.atleast_2d(np.asarray(covariance, np.float64))
+    if matrix.shape != (len(names), len(names)):
+        raise InputError(
+            f"{source} has shape {matrix.shape}, expected a row and a column for each of "
+            f"{', '.join(names)}; give those"
+        )
+    scale = np.sqrt(np.maximum(np.abs(np.diag(matrix)), 1e-300))
+    scaled = matrix / scale[:, None] / scale[None, :]
+    if not np.allclose(scaled, scaled.T, atol=1e-6):
+        i, j = np.argwhere(~np.isclose(scaled, scaled.T, atol=1e-6))[0]
+        raise InputError(
+            f"{source} is {matrix[i, j]:g} for {names[i]} with {names[j]} and {matrix[j, i]:g} the "
+            "other way round, expected a symmetric matrix; correct it"
+        )
+    try:
+        return jnp.asarray(scale[:, None] * np.linalg.cholesky(scaled))
+    except np.linalg.LinAlgError as error:
+        least = float(np.linalg.eigvalsh(scaled)[0])
+        raise InputError(
+            f"{source} of {', '.join(names)} is not positive definite (least eigenvalue of the "
+            f"correlation {least:.2g}), expected one that is; use more or longer data, or add to "
+            "its diagonal"
+        ) from error
+
+
 def climatological_root(
     names: Sequence[str], data: xr.Dataset, *, scale: float = 1.0
 ) -> Float[Array, "control control"]:
@@ -86,11 +128,62 @@ def climatological_root(
             for n in names
         ]
     )
-    covariance = scale**2 * np.cov(anomalies.astype(np.float64))
-    try:
-        return jnp.asarray(np.linalg.cholesky(np.atleast_2d(covariance)))
-    except np.linalg.LinAlgError as error:
+    covariance = np.atleast_2d(scale**2 * np.cov(anomalies.astype(np.float64)))
+    return covariance_root(names, covariance, source="the climatological covariance")
+
+
+def forecast_error_root(
+    names: Sequence[str], errors: ForecastErrors, *, lead_days: float = 30.0, scale: float = 1.0
+) -> Float[Array, "control control"]:
+    """U from a model's measured forecast errors, with their correlations between variables.
+
+    Args:
+        names: prognostic variables.
+        errors: that travel with the model, `hybrid_land.evaluation.error_covariance.load_errors`.
+        lead_days: how long the background has run free.
+        scale: of the standard deviations, above one where forcing and first state are wrong too.
+
+    Raises:
+        InputError: if a variable is not known or the covariance is not positive definite.
+    """
+    lead = lead_days * DAY / float(errors.table.attrs["time_step"])
+    covariance = scale**2 * np.asarray(errors.covariance(lead, variables=names))
+    return covariance_root(names, covariance, source="the covariance of the model's errors")
+
+
+def nmc_root(
+    names: Sequence[str],
+    model: Model,
+    analyses: xr.Dataset,
+    *,
+    lead_days: tuple[float, float] = (1.0, 2.0),
+    most_starts: int = 40,
+    scale: float = 1.0,
+) -> Float[Array, "control control"]:
+    """U from differences of forecasts of two lengths for one time (Parrish and Derber 1992).
+
+    Args:
+        names: prognostic variables.
+        model: that forecasts.
+        analyses: states to start from and the forcing, dims `(time, column)`.
+        lead_days: lengths of the two forecasts.
+        most_starts: pairs of forecasts of each column, spread over the data.
+        scale: of the standard deviations.
+
+    Raises:
+        InputError: if the data are shorter than the longer forecast, or the covariance is not
+            positive definite.
+    """
+    short, long = (max(1, round(days * DAY / model.time_step)) for days in sorted(lead_days))
+    last = analyses.sizes["time"] - 1 - long
+    if last < 0 or short == long:
         raise InputError(
-            f"background error: the covariance of {', '.join(names)} is not positive definite; "
-            "use longer data or give standard deviations"
-        ) from error
+            f"forecasts of {short} and {long} steps from data of {analyses.sizes['time']} records, "
+            "expected two lengths that fit; give longer data or other lengths"
+        )
+    starts = np.unique(np.linspace(0, last, min(most_starts, last + 1)).astype(int))
+    older = from_starts(model, analyses, starts, np.array([long]))
+    newer = from_starts(model, analyses, starts + long - short, np.array([short]))
+    differences = np.stack([(older[name] - newer[name]).ravel() for name in names])
+    covariance = np.atleast_2d(scale**2 * np.cov(differences.astype(np.float64)))
+    return covariance_root(names, covariance, source="the covariance by the NMC method")

@@ -1,26 +1,34 @@
 """Assimilation over months: window after window, each starting from the last one's analysis."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array, Float
 
-from assimilation.covariance import background_root
-from assimilation.observations import Observations
-from assimilation.operators import (
-    DERIVED,
-    OBSERVABLES,
-    OPERATORS,
-    UNITS,
-    Context,
-    Series,
-    on_records,
+from assimilation.ensemble import analysed_members, centred_draws, ensemble_root, propagated
+from assimilation.form import (
+    ROOT_ZONE,
+    add_parameters,
+    analysis_dataset,
+    innovations_of,
+    notes_of,
+    observed_of,
+    require_same_form,
+    saved_names,
+    scores_against,
 )
-from assimilation.variational import CONTROL, make_window_analysis
+from assimilation.methods import Options, Scheme, scheme_of
+from assimilation.observations import Observations
+from assimilation.operators import Context, Series, on_records
+from assimilation.restart import load_window, save_window
+from assimilation.window import Analysis, make_window_analysis
 from hybrid_land.columns import (
     forcing_from,
     parameters_from,
@@ -30,12 +38,28 @@ from hybrid_land.columns import (
     time_step_of,
 )
 from hybrid_land.errors import InputError
-from hybrid_land.interface import Model
+from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
-from hybrid_land.variables import SOIL_WATER, VARIABLES
+from hybrid_land.variables import SOIL_WATER
 
-METHODS = ("4dvar",)
-ROOT_ZONE = "root_zone_soil_moisture"
+_STATE_OF = "state/"  # in a window's record of the run: what the next window starts from
+
+
+@dataclass(frozen=True)
+class _Carry:
+    """What goes from a window to the next.
+
+    Attributes:
+        parameters: as analysed so far.
+        state: the background at the next window's start.
+        free: state of the open loop there.
+        members: perturbations of the control vector there, `[member, control, column]`, or none.
+    """
+
+    parameters: Parameters
+    state: State
+    free: State
+    members: Float[Array, "member control column"] | None
 
 
 def assimilate(
@@ -46,145 +70,100 @@ def assimilate(
     first_guess: xr.Dataset | None = None,
     method: str = "4dvar",
     window_days: float = 30.0,
-    control: Sequence[str] = CONTROL,
-    background_error: dict[str, float] | None = None,
+    shift_days: float | None = None,
+    options: Options | None = None,
     truth: xr.Dataset | None = None,
-    max_iterations: int = 40,
+    restart: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
-    """Assimilate observations into a model by strong-constraint 4D-Var, window by window.
+    """Assimilate observations into a model, window by window.
 
-    The state at a window's start is corrected so that the model's own trajectory explains the
-    window's observations; the next window starts from the analysis. A column whose minimisation
-    fails keeps its background and is named in the attribute `not_converged`.
+    - `4dvar`: the state at a window's start (and `theta_cap`) is corrected so that the model's
+      own trajectory explains the window's observations; the next window starts from the analysis.
+    - `weak-4dvar`: and the model's error on each sub-window.
+    - `4denvar`: the background's covariance is half an ensemble's that goes along, and the slopes
+      are those of its members' runs: neither tangent nor adjoint.
+    - `sekf`: one step with finite differences at the background, as ECMWF's simplified extended
+      Kalman filter does in windows of a day (de Rosnay et al. 2013).
+
+    A column whose minimisation fails keeps its background and is named in the attribute
+    `not_converged`. With a shift shorter than the window, windows overlap, the output is that of
+    the last window but for its overlap, and observations in the overlap are used again.
 
     Args:
         model: anything with the `step` interface.
         data: forcing and parameters with dims `(time, column)`.
         observations: on the records of `data`, from `read_observations`.
         first_guess: prognostic variables with dim `column`; the data's first state if not given.
-        method: `"4dvar"`.
+        method: one of `assimilation.methods.METHODS`.
         window_days: length of a window; the last one may be shorter.
-        control: prognostic variables, and `theta_cap`, that are corrected.
-        background_error: standard deviations by name in place of the defaults of
-            `assimilation.covariance`.
+        shift_days: from a window's start to the next one's; the window's length if not given.
+        options: everything else, see `Options`.
         truth: what the state was, for scores and nothing else.
-        max_iterations: of the minimiser.
+        restart: a folder that keeps each window's result; a run that was killed goes on from
+            there.
         progress: called with windows done and in all.
 
     Returns:
         The Analysis form: dims `(time, column)`; soil water, root-zone soil moisture, the
         observed and the controlled variables as `<name>`, `<name>_background`,
-        `<name>_open_loop` and, in part, `<name>_analysis_error`; controlled parameters with dim
-        `column`; per window and column the cost and its parts, iterations, gradient norm and
-        degrees of freedom for signal; attributes name the method, the windows and the scores.
+        `<name>_open_loop` and, in part, `<name>_analysis_error`; innovations of the observed ones
+        as `<name>_innovation` and `<name>_residual` (observation minus background, and minus
+        analysis); controlled parameters with dim `column`; per window and column the cost and its
+        parts, iterations, gradient norm and degrees of freedom for signal, model errors and
+        biases; attributes name the method, the windows and the scores.
 
     Raises:
-        InputError: for an unknown method or control variable, a window longer than the data or
-            shorter than a step, data that do not fit the model, or a first guess or truth that
-            does not fit the data.
+        InputError: for an unknown method, option or control variable, a window longer than the
+            data or shorter than a step, data that do not fit the model, a first guess or truth
+            that does not fit the data, or a restart folder of another run.
     """
-    if method not in METHODS:
-        raise InputError(f"method {method!r} is not known, expected {', '.join(METHODS)}; use that")
+    options = options or Options()
     require_model_fits(model, data)
     if truth is not None:
-        _require_same_form(truth, data)
-    parameters = parameters_from(data)
-    for place, name in enumerate(control):
-        if name in control[:place]:
-            raise InputError(
-                f"control variable {name!r} is named twice, expected once; remove one of them"
-            )
-        if name not in model.prognostic and name not in parameters:
-            raise InputError(
-                f"control variable {name!r} is not known, expected a prognostic variable or a "
-                f"parameter such as {', '.join(CONTROL)} or theta_cap; correct it"
-            )
-    if first_guess is not None:
-        require(first_guess, tuple(model.prognostic), source="the first guess")
-        if first_guess.sizes.get("column") != data.sizes["column"]:
-            raise InputError(
-                f"the first guess has {first_guess.sizes.get('column')} columns, expected "
-                f"{data.sizes['column']} as in the data; cut it to the same columns"
-            )
-    records = data.sizes["time"]
-    steps = window_days * 86400.0 / time_step_of(data)
-    if not steps > 0.5:
-        raise InputError(
-            f"window of {window_days:g} days is shorter than the model's step; expected at least "
-            f"{model.time_step / 86400.0:g}; lengthen it"
-        )
-    length = round(min(steps, records + 1.0))
-    if length > records:
-        raise InputError(
-            f"window of {window_days:g} days is longer than the data, expected at most "
-            f"{records * time_step_of(data) / 86400.0:g} days; shorten it or give longer data"
-        )
+        require_same_form(truth, data)
+    given = parameters_from(data)
+    scheme = scheme_of(method, options, model, given)
+    _require_first_guess(first_guess, model, data)
+    length, shift = _steps(window_days, shift_days, model, data)
+    begins = _begins(data.sizes["time"], length, shift)
     state = state_from(data if first_guess is None else first_guess, variables=model.prognostic)
-    saved = _saved(model, observations, control)
-    with_error = tuple(n for n in saved if n in SOIL_WATER or n == ROOT_ZONE or n in control)
-    analyse = make_window_analysis(
-        model, control=control, error_of=with_error, max_iterations=max_iterations
-    )
-    root = background_root(control, deviation=background_error).astype(jnp.float32)
-    begins = list(range(0, records, length))
-    forward = jax.jit(partial(_forward, model))
-    free, free_parameters = state, parameters
-    collected: list[dict[str, dict[str, np.ndarray]]] = []
-    notes: list[dict[str, np.ndarray]] = []
-    first_parameters, parameter_error = parameters, np.zeros(0)
+    root = scheme.root.astype(next(iter(state.values())).dtype)
+    columns = data.sizes["column"]
+    key = jax.random.key(options.seed)
+    drawn = centred_draws(key, root, scheme.members, columns) if scheme.members else None
+    carry = _Carry(given, state, state, drawn)
+    saved = saved_names(model, observations, scheme)
+    cycle = _make_cycle(model, given, scheme, root, options, saved, key)
+    settings = _settings(method, options, begins, length, data, observations)
+    pieces: list[dict[str, np.ndarray]] = []
     for number, begin in enumerate(begins):
-        end = min(begin + length, records)
-        forcing = forcing_from(data.isel(time=slice(begin, end)))
-        result = analyse(parameters, state, forcing, observations.window(begin, end), root)
-        kept = np.asarray(result.converged)
-        after = _where(kept, result.series, result.background)
-        # In the first window the background is the open loop.
-        uncorrected, free = (
-            (result.background, result.background_state)
-            if number == 0
-            else forward(free_parameters, free, forcing)
-        )
-        context = Context(model.time_step, parameters, forcing)
-        collected.append(
-            {
-                "": _observed(after, saved, context),
-                "_background": _observed(result.background, saved, context),
-                "_open_loop": _observed(uncorrected, saved, context),
-                "_analysis_error": {n: np.asarray(result.error[n]) for n in with_error},
-            }
-        )
-        notes.append(_notes(result))
-        state = {n: jnp.where(kept, result.state[n], result.background_state[n]) for n in state}
-        for k, name in enumerate(control):
-            if name in parameters:
-                value = jnp.where(kept, result.control[k], parameters[name])
-                parameters = parameters | {name: value}
-        parameter_error = np.asarray(result.control_error)
+        end = min(begin + length, data.sizes["time"])
+        keep = end - begin if end == data.sizes["time"] else shift
+        arrays = None if restart is None else load_window(restart, number, settings=settings)
+        if arrays is None:
+            weather = forcing_from(data.isel(time=slice(begin, end)))
+            arrays = cycle(number, carry, weather, observations.window(begin, end), keep)
+            if restart is not None:
+                save_window(restart, number, arrays, settings=settings)
+        carry = _carry_from(arrays)
+        pieces.append({n: x for n, x in arrays.items() if not n.startswith(_STATE_OF)})
         if progress is not None:
             progress(number + 1, len(begins))
-    analysis = _dataset(data, collected)
-    for k, name in enumerate(control):
-        if name in first_parameters:
-            units = VARIABLES[f"clim_{name}"].units
-            analysis[name] = ("column", np.asarray(parameters[name]), {"units": units})
-            analysis[f"{name}_background"] = (
-                "column",
-                np.asarray(first_parameters[name]),
-                {"units": units},
-            )
-            analysis[f"{name}_analysis_error"] = ("column", parameter_error[k], {"units": units})
-    for name in notes[0]:
-        analysis[name] = (("window", "column"), np.stack([note[name] for note in notes]))
+    analysis = analysis_dataset(data, pieces)
+    add_parameters(analysis, scheme, given, carry.parameters, pieces[-1])
     failed = np.argwhere(~analysis["converged"].to_numpy())
     analysis.attrs |= {
         "method": method,
         "window_days": float(window_days),
+        "shift_days": shift * time_step_of(data) / 86400.0,
         "windows": len(begins),
-        "control": ", ".join(control),
+        "control": ", ".join(scheme.control.start),
         "background_error": ", ".join(
-            f"{n} {d:.3g}" for n, d in zip(control, np.linalg.norm(root, axis=1), strict=True)
+            f"{n} {d:.3g}"
+            for n, d in zip(scheme.control.labels, np.linalg.norm(root, axis=1), strict=True)
         ),
+        "minimiser": scheme.minimiser,
         "not_converged": "; ".join(f"window {w} column {c}" for w, c in failed) or "none",
         "observations": int(sum(float(mask.sum()) for mask in observations.mask.values())),
     }
@@ -193,100 +172,184 @@ def assimilate(
     return analysis
 
 
-def _observed(series: Series, names: Sequence[str], context: Context) -> dict[str, np.ndarray]:
-    """What the named operators see of a trajectory, `[record, column]` each."""
-    return {name: np.asarray(OPERATORS[name](series, context)) for name in names}
+def _make_cycle(
+    model: Model,
+    given: Parameters,
+    scheme: Scheme,
+    root: Float[Array, "control control"],
+    options: Options,
+    saved: tuple[str, ...],
+    key: Array,
+) -> Callable[..., dict[str, np.ndarray]]:
+    """The work of one window: its results and what the next one starts from, by name."""
+    start = scheme.control.start
+    with_error = tuple(n for n in saved if n in SOIL_WATER or n == ROOT_ZONE or n in start)
+    analyse = make_window_analysis(
+        model,
+        control=scheme.control,
+        error_of=with_error,
+        minimiser=scheme.minimiser,
+        max_iterations=scheme.max_iterations,
+        amplitude=scheme.amplitude,
+    )
+    forward = jax.jit(partial(_forward, model))
+    propagate = jax.jit(partial(propagated, model, start))
+
+    def cycle(
+        number: int, carry: _Carry, forcing: ForcingSeries, seen: Observations, keep: int
+    ) -> dict[str, np.ndarray]:
+        now = root
+        if carry.members is not None:
+            now = ensemble_root(root, carry.members, weight=options.ensemble_weight)
+        result = analyse(carry.parameters, carry.state, forcing, seen, now)
+        kept = np.asarray(result.converged)
+        head = {name: series[:keep] for name, series in forcing.items()}
+        free, free_end = forward(given, carry.free, head)
+        after = _where(kept, result.series, result.background)
+        parameters = dict(carry.parameters)
+        for k, name in enumerate(start):
+            if name in parameters:
+                parameters[name] = jnp.where(kept, result.control[k], parameters[name])
+        state = _state_at(model, result, after, kept, keep)
+        context = Context(model.time_step, carry.parameters, forcing)
+        cut = Context(model.time_step, carry.parameters, head)
+        arrays = {
+            **observed_of("", after, saved, context, keep),
+            **observed_of("_background", result.background, saved, context, keep),
+            **observed_of("_open_loop", free, saved, cut, keep),
+            **{f"{n}_analysis_error": np.asarray(result.error[n][:keep]) for n in with_error},
+            **innovations_of(result, keep),
+            **notes_of(result, scheme),
+        }
+        end = {f"{_STATE_OF}parameters/{n}": x for n, x in parameters.items()}
+        end |= {f"{_STATE_OF}state/{n}": x for n, x in state.items()}
+        end |= {f"{_STATE_OF}free/{n}": x for n, x in free_end.items()}
+        if carry.members is not None:
+            draws = analysed_members(
+                jax.random.fold_in(key, number), now, result.covariance, scheme.members
+            )
+            begin = _begun_from(start, result, parameters, carry, kept)
+            spread = propagate(parameters, begin, draws, head)
+            end[f"{_STATE_OF}members"] = options.inflation * spread
+        return arrays | {name: np.asarray(x) for name, x in end.items()}
+
+    return cycle
 
 
-def _forward(model: Model, parameters: Any, state: Any, forcing: Any) -> tuple[Series, Any]:
+def _begun_from(
+    start: tuple[str, ...],
+    result: Analysis,
+    parameters: Parameters,
+    carry: _Carry,
+    kept: np.ndarray,
+) -> State:
+    """The analysed state at the window's start; the background's where there is no analysis."""
+    state = dict(carry.state)
+    for k, name in enumerate(start):
+        if name not in parameters:
+            state[name] = jnp.where(kept, result.control[k], state[name])
+    return state
+
+
+def _state_at(model: Model, result: Analysis, after: Series, kept: np.ndarray, keep: int) -> State:
+    """The analysed state at the next window's start."""
+    records = next(iter(after.values())).shape[0]
+    if keep < records:
+        return {name: after[name][keep] for name in model.prognostic}
+    return {
+        name: jnp.where(kept, result.state[name], result.background_state[name])
+        for name in model.prognostic
+    }
+
+
+def _carry_from(arrays: Mapping[str, np.ndarray]) -> _Carry:
+    def group(kind: str) -> dict[str, Array]:
+        prefix = f"{_STATE_OF}{kind}/"
+        return {n.removeprefix(prefix): jnp.asarray(arrays[n]) for n in arrays if prefix in n}
+
+    members = arrays.get(f"{_STATE_OF}members")
+    return _Carry(
+        group("parameters"),
+        group("state"),
+        group("free"),
+        None if members is None else jnp.asarray(members),
+    )
+
+
+def _require_first_guess(first_guess: xr.Dataset | None, model: Model, data: xr.Dataset) -> None:
+    if first_guess is None:
+        return
+    require(first_guess, tuple(model.prognostic), source="the first guess")
+    if first_guess.sizes.get("column") != data.sizes["column"]:
+        raise InputError(
+            f"the first guess has {first_guess.sizes.get('column')} columns, expected "
+            f"{data.sizes['column']} as in the data; cut it to the same columns"
+        )
+
+
+def _steps(
+    window_days: float, shift_days: float | None, model: Model, data: xr.Dataset
+) -> tuple[int, int]:
+    """Records of a window, and from its start to the next one's."""
+    records, day = data.sizes["time"], 86400.0 / time_step_of(data)
+    if not window_days * day > 0.5:
+        raise InputError(
+            f"window of {window_days:g} days is shorter than the model's step; expected at least "
+            f"{model.time_step / 86400.0:g}; lengthen it"
+        )
+    length = round(min(window_days * day, records + 1.0))
+    if length > records:
+        raise InputError(
+            f"window of {window_days:g} days is longer than the data, expected at most "
+            f"{records / day:g} days; shorten it or give longer data"
+        )
+    shift = length if shift_days is None else round(shift_days * day)
+    if not 1 <= shift <= length:
+        raise InputError(
+            f"shift of {shift_days:g} days, expected from one step to the window's "
+            f"{window_days:g} days; correct it"
+        )
+    return length, shift
+
+
+def _begins(records: int, length: int, shift: int) -> list[int]:
+    """First records of the windows; the last window ends with the data."""
+    begins = [0]
+    while begins[-1] + length < records:
+        begins.append(begins[-1] + shift)
+    return begins
+
+
+def _settings(
+    method: str,
+    options: Options,
+    begins: list[int],
+    length: int,
+    data: xr.Dataset,
+    observations: Observations,
+) -> str:
+    """What decides a run, in words; a restart must have the same."""
+    chosen = asdict(options)
+    if options.root is not None:
+        chosen["root"] = np.asarray(options.root).tolist()
+    seen = {n: float(jnp.sum(x * observations.mask[n])) for n, x in observations.values.items()}
+    facts = {
+        "method": method,
+        "options": chosen,
+        "windows": [begins, length],
+        "data": [str(data["time"].to_numpy()[0]), dict(data.sizes)],
+        "observations": seen,
+    }
+    return json.dumps(facts, sort_keys=True, default=str)
+
+
+def _forward(
+    model: Model, parameters: Parameters, state: State, forcing: ForcingSeries
+) -> tuple[Series, State]:
     """A window's trajectory on the data's records, and the state after it."""
     states, diagnostics = rollout(model, parameters, state, forcing)
     return on_records(state, states, diagnostics), {n: x[-1] for n, x in states.items()}
 
 
-def scores_against(truth: xr.Dataset, analysis: xr.Dataset) -> dict[str, float]:
-    """RMSE of open loop, background and analysis against a truth, pooled over times and columns.
-
-    Returns:
-        `rmse_<which>_<name>` for soil water and the root zone where the truth has them.
-    """
-    arrays = {
-        name: jnp.asarray(truth[name].transpose("time", "column").to_numpy())
-        for name in SOIL_WATER
-        if name in truth
-    }
-    result = {}
-    for name in (*SOIL_WATER, ROOT_ZONE):
-        if name not in analysis or not set(SOIL_WATER) <= set(arrays):
-            continue
-        actual = np.asarray(OPERATORS[name](arrays, Context(time_step_of(truth))))
-        for which in ("open_loop", "background", "analysis"):
-            key = name if which == "analysis" else f"{name}_{which}"
-            error = analysis[key].to_numpy() - actual
-            result[f"rmse_{which}_{name}"] = float(np.sqrt(np.nanmean(np.square(error))))
-    return result
-
-
-def _require_same_form(truth: xr.Dataset, data: xr.Dataset) -> None:
-    """Raise unless the truth has the soil water at the data's times and columns."""
-    require(truth, SOIL_WATER, source="the truth")
-    if truth.sizes.get("column") != data.sizes["column"]:
-        raise InputError(
-            f"the truth has {truth.sizes.get('column')} columns, expected {data.sizes['column']} "
-            "as in the data; cut it to the same columns"
-        )
-    if "time" not in truth or not np.array_equal(truth["time"].to_numpy(), data["time"].to_numpy()):
-        raise InputError(
-            f"the truth has other times than the data, expected the same {data.sizes['time']} "
-            "records; cut it to the same times"
-        )
-
-
-def _saved(model: Model, observations: Observations, control: Sequence[str]) -> tuple[str, ...]:
-    wanted = [*SOIL_WATER, ROOT_ZONE, *observations.values, *control]
-    available = {*model.prognostic, *model.diagnostic, *DERIVED}
-    return tuple(dict.fromkeys(name for name in wanted if name in available))
-
-
 def _where(kept: np.ndarray, analysed: Series, before: Series) -> Series:
     return {name: jnp.where(kept[None, :], analysed[name], before[name]) for name in analysed}
-
-
-def _notes(result: Any) -> dict[str, np.ndarray]:
-    names = (
-        "cost_start",
-        "cost_background",
-        "cost_observation",
-        "gradient_norm",
-        "signal",
-        "iterations",
-        "converged",
-    )
-    return {name: np.asarray(getattr(result, name)) for name in names}
-
-
-def _dataset(data: xr.Dataset, collected: list[dict[str, dict[str, np.ndarray]]]) -> xr.Dataset:
-    place = [name for name in ("lat", "lon", "climate_index") if name in data]
-    analysis = data[place].assign_coords(time=data["time"])
-    for suffix in ("", "_background", "_open_loop", "_analysis_error"):
-        for name in collected[0][suffix]:
-            series = np.concatenate([piece[suffix][name] for piece in collected])
-            attributes = {"units": UNITS[name], "long_name": _long_name(name, suffix)}
-            analysis[f"{name}{suffix}"] = (
-                ("time", "column"),
-                series.astype(np.float32),
-                attributes,
-            )
-    analysis.attrs = {"title": "Analysis", "Conventions": "CF-1.8"}
-    return analysis
-
-
-def _long_name(name: str, suffix: str) -> str:
-    base = OBSERVABLES[name].long_name
-    what = {
-        "": "analysis",
-        "_background": "background",
-        "_open_loop": "open loop",
-        "_analysis_error": "standard deviation of the analysis error",
-    }
-    return f"{base}, {what[suffix]}"

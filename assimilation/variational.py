@@ -1,70 +1,32 @@
-"""Strong-constraint 4D-Var: the initial state (and parameters) that best explain a window."""
+"""The cost of 4D-Var over one window, strong or weak, for independent columns."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optimistix
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
+from assimilation.control import ControlVector, moved, repeated_over
+from assimilation.forced import PREFIX, forced
 from assimilation.observations import Observations
 from assimilation.operators import OPERATORS, Context, Series, on_records
-from hybrid_land.columnwise import columnwise
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
-from hybrid_land.variables import SOIL_WATER
-
-CONTROL = SOIL_WATER
-_BEND = 0.004  # width of the bend near a bound, in units of the variable (m3 m-3)
-_NEAREST = 1e-5  # how near to a bound a background may lie
-
-
-def to_bounded(free: Array, lower: Array, upper: Array) -> Array:
-    """A smooth, increasing map of the line onto (lower, upper), the identity but near its ends.
-
-    upper - s log(1 + exp((upper - u) / s)) with u = lower + s log(1 + exp((y - lower) / s)).
-    """
-    above = lower + _BEND * jax.nn.softplus((free - lower) / _BEND)
-    return upper - _BEND * jax.nn.softplus((upper - above) / _BEND)
-
-
-def to_free(bounded: Array, lower: Array, upper: Array) -> Array:
-    """The inverse of `to_bounded`, after moving values on a bound inside it."""
-
-    def inverse_softplus(x: Array) -> Array:
-        return x + jnp.log(-jnp.expm1(-x))
-
-    x = jnp.clip(bounded, lower + _NEAREST, upper - _NEAREST)
-    above = upper - _BEND * inverse_softplus((upper - x) / _BEND)
-    above = jnp.maximum(above, lower + 0.5 * _NEAREST)
-    return lower + _BEND * inverse_softplus((above - lower) / _BEND)
-
-
-def bounds(name: str, parameters: Parameters) -> tuple[Any, Any]:
-    """Where a control variable must lie, or nothing for one without bounds.
-
-    Soil water lies within the layer, field capacity between the wilting point and what a layer
-    can hold.
-    """
-    if name in SOIL_WATER:
-        return jnp.zeros_like(parameters["theta_max"]), parameters["theta_max"]
-    if name == "theta_cap":
-        return parameters["theta_pwp"] + 0.02, parameters["theta_max"]
-    return None, None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """4D-Var over one window, for any number of columns that do not know of each other.
+    """4D-Var over one window, for any number of columns.
 
-        J(v) = v . v / 2 + sum_i [(y_i - H_i(M(x0(v)))) / sigma_i]^2 / 2
-        x0(v) = b(b^-1(x_background) + U v),   B = U U^T
+        J(v) = Jb + Jq + Jbias + Jo = v . v / 2 + sum_i [(y_i - H_i(x(v)) - b(v)) / sigma_i]^2 / 2
 
-    v is the control variable whitened by the square root of B, so that its prior is a standard
-    normal; b is the bijection that keeps bounded variables in bounds and the identity away from
-    them (Courtier et al. 1994, incremental form not used; Kalnay 2003, section 5.5).
+    v is the control vector whitened by the square root of its prior covariance, so that its prior
+    is a standard normal: Jb, Jq and Jbias are the parts of v . v / 2 that belong to the state and
+    parameters at the window's start (B = U U^T), to the model error (Q) and to the observations'
+    bias. Bounded variables stay in bounds by a bijection that is the identity away from them.
+    Strong constraint: Courtier et al. (1994); weak, with a model error constant over sub-windows:
+    Tremolet (2006); bias: Dee (2005).
 
     Attributes:
         model: anything with the `step` interface.
@@ -72,8 +34,9 @@ class Problem:
         background: the background's state at the window's start, leaves `[column]`.
         forcing: leaves `[record, column]`.
         observations: leaves `[record, column]`.
-        root: U of each column, `[control, control, column]`.
-        control: names of the control variables: prognostic names or parameters.
+        root: U of each column, `[control, whitened, column]`: square, or an ensemble's
+            perturbations over the root of their number less one.
+        control: what the control vector holds.
     """
 
     model: Model
@@ -81,27 +44,33 @@ class Problem:
     background: State
     forcing: ForcingSeries
     observations: Observations
-    root: Float[Array, "control control column"]
-    control: tuple[str, ...]
+    root: Float[Array, "control whitened column"]
+    control: ControlVector
 
-    def start(self, v: Float[Array, "control column"]) -> tuple[Parameters, State]:
-        """Parameters and initial state for a whitened control variable."""
-        step = jnp.einsum("ijc,jc->ic", self.root, v)
+    def increments(self, v: Float[Array, "whitened column"]) -> dict[str, Array]:
+        """U v by term, in the units of the control vector."""
+        return self.control.apart(jnp.einsum("ijc,jc->ic", self.root, v))
+
+    def start(self, v: Float[Array, "whitened column"]) -> tuple[Parameters, State]:
+        """Parameters and initial state for a whitened control vector."""
+        step = self.increments(v)["background"]
         parameters, state = dict(self.parameters), dict(self.background)
-        for k, name in enumerate(self.control):
+        for k, name in enumerate(self.control.start):
             group = state if name in state else parameters
-            lower, upper = bounds(name, self.parameters)
-            if lower is None:
-                group[name] = group[name] + step[k]
-            else:
-                free = to_free(group[name], lower, upper) + step[k]
-                group[name] = to_bounded(free, lower, upper)
+            group[name] = moved(name, group[name], step[k], self.parameters)
         return parameters, state
 
-    def trajectory(self, v: Float[Array, "control column"]) -> tuple[Series, State]:
+    def trajectory(self, v: Float[Array, "whitened column"]) -> tuple[Series, State]:
         """The window on the data's records, leaves `[record, column]`, and the state after it."""
         parameters, state = self.start(v)
-        states, diagnostics = rollout(self.model, parameters, state, self.forcing)
+        model, forcing = self.model, self.forcing
+        if self.control.model_error:
+            steps = next(iter(forcing.values())).shape[0]
+            parts = self.increments(v)["model_error"]
+            error = repeated_over(parts, steps, self.control.model_error)
+            forcing = forcing | {PREFIX + name: x for name, x in error.items()}
+            model = forced(model, self.control.model_error)
+        states, diagnostics = rollout(model, parameters, state, forcing)
         last = {name: after[-1] for name, after in states.items()}
         return on_records(state, states, diagnostics), last
 
@@ -110,203 +79,78 @@ class Problem:
         """What the operators need besides the trajectory; parameters are the background's."""
         return Context(self.model.time_step, self.parameters, self.forcing)
 
-    def departures(self, series: Series) -> Float[Array, "observation column"]:
-        """(y - H(x)) / sigma of a trajectory, zero where nothing was observed."""
+    def departures(
+        self, v: Float[Array, "whitened column"], series: Series
+    ) -> Float[Array, "observation column"]:
+        """(y - H(x) - b) / sigma of a trajectory, zero where nothing was observed."""
+        seen, context = self.observations, self.context
+        bias = dict(zip(self.control.bias, self.increments(v)["bias"], strict=True))
+        parts = []
+        for name, value in seen.values.items():
+            lacking = value - OPERATORS[name](series, context)
+            if name in bias:
+                lacking = lacking - bias[name][None]
+            parts.append(seen.mask[name] * lacking / seen.errors[name])
+        return jnp.concatenate(parts)
+
+    def innovations(
+        self, departures: Float[Array, "observation column"]
+    ) -> dict[str, Float[Array, "record column"]]:
+        """Departures by observable in its own unit, NaN where nothing was observed."""
         seen = self.observations
-        return jnp.concatenate(
-            [
-                seen.mask[k]
-                * (seen.values[k] - OPERATORS[k](series, self.context))
-                / seen.errors[k]
-                for k in seen.values
-            ]
-        )
+        rows = jnp.split(departures, len(seen.values))
+        return {
+            name: jnp.where(seen.mask[name] > 0, row * seen.errors[name], jnp.nan)
+            for name, row in zip(seen.values, rows, strict=True)
+        }
+
+    def residuals(self, v: Float[Array, "whitened column"]) -> Float[Array, "residual column"]:
+        """What J is half the squared norm of: v itself, then the departures."""
+        return jnp.concatenate([v, self.departures(v, self.trajectory(v)[0])])
 
     def terms(
-        self, v: Float[Array, "control column"]
-    ) -> tuple[Float[Array, " column"], Float[Array, " column"]]:
-        """Jb and Jo."""
-        departures = self.departures(self.trajectory(v)[0])
-        return 0.5 * jnp.sum(v**2, axis=0), 0.5 * jnp.sum(departures**2, axis=0)
+        self,
+        v: Float[Array, "whitened column"],
+        departures: Float[Array, "observation column"] | None = None,
+    ) -> dict[str, Float[Array, " column"]]:
+        """The terms of J: `background`, `model_error`, `bias` and `observation`.
 
-    def cost(self, v: Float[Array, "control column"]) -> Float[Array, " column"]:
-        """J = Jb + Jo."""
-        background, observation = self.terms(v)
-        return background + observation
+        Args:
+            v: where.
+            departures: there, if they are known already.
+        """
+        if departures is None:
+            departures = self.departures(v, self.trajectory(v)[0])
+        if self.root.shape[0] == self.root.shape[1]:
+            parts = self.control.apart(0.5 * v**2)
+        else:  # an ensemble's weights belong to all of the control vector together
+            parts = {"background": 0.5 * v**2}
+        terms = {name: x.sum(axis=tuple(range(x.ndim - 1))) for name, x in parts.items()}
+        return terms | {"observation": 0.5 * jnp.sum(departures**2, axis=0)}
 
+    def cost(self, v: Float[Array, "whitened column"]) -> Float[Array, " column"]:
+        """J."""
+        return 0.5 * jnp.sum(self.residuals(v) ** 2, axis=0)
 
-@dataclass(frozen=True)
-class Analysis:
-    """The result of one window.
+    def values(self, v: Float[Array, "whitened column"]) -> Float[Array, "control column"]:
+        """The elements of the control vector in their own units and bounds."""
+        parameters, state = self.start(v)
+        steps = self.increments(v)
+        begin = [(state | parameters)[name][None] for name in self.control.start]
+        errors = steps["model_error"].reshape((-1, v.shape[-1]))
+        return jnp.concatenate([*begin, errors, steps["bias"]])
 
-    Attributes:
-        v: whitened control variable at the minimum, `[control, column]`.
-        series: analysed trajectory, leaves `[record, column]`.
-        background: the background's trajectory, same shapes.
-        error: standard deviation of the analysis error, by observable or variable, same shape.
-        state: state after the window's last step, leaves `[column]`.
-        background_state: the background's.
-        control: analysed control variables at the window's start, `[control, column]`.
-        control_error: their standard deviations.
-        cost_background: Jb at the minimum, `[column]`.
-        cost_observation: Jo at the minimum.
-        cost_start: J at the background.
-        gradient_norm: of J at the minimum.
-        signal: degrees of freedom for signal, tr(I - A B^-1).
-        iterations: of the minimiser.
-        converged: whether the cost is finite and no higher than the background's; where it is
-            not, the column must keep its background.
-    """
+    def only(self, columns: Any) -> "Problem":
+        """The problem of some columns, by an index or a slice of them."""
 
-    v: Float[Array, "control column"]
-    series: dict[str, Float[Array, "record column"]]
-    background: dict[str, Float[Array, "record column"]]
-    error: dict[str, Float[Array, "record column"]]
-    state: dict[str, Float[Array, " column"]]
-    background_state: dict[str, Float[Array, " column"]]
-    control: Float[Array, "control column"]
-    control_error: Float[Array, "control column"]
-    cost_background: Float[Array, " column"]
-    cost_observation: Float[Array, " column"]
-    cost_start: Float[Array, " column"]
-    gradient_norm: Float[Array, " column"]
-    signal: Float[Array, " column"]
-    iterations: Int[Array, " column"]
-    converged: Array
+        def cut(tree: Any) -> Any:
+            return jax.tree.map(lambda leaf: leaf[..., columns], tree)
 
-
-def make_window_analysis(
-    model: Model,
-    *,
-    control: Sequence[str] = CONTROL,
-    error_of: Sequence[str] = (),
-    max_iterations: int = 40,
-    tolerance: float = 1e-3,
-) -> Callable[..., Analysis]:
-    """A compiled analysis of one window for all columns at once.
-
-    Columns are independent: each is minimised by itself (BFGS of optimistix, gradient by reverse
-    mode through `rollout`), all in one batch. The analysis error covariance is the inverse of the
-    Gauss-Newton Hessian, A = U (I + J^T J)^-1 U^T, with J by forward mode, exact for the small
-    control variable.
-
-    Args:
-        model: anything with the `step` interface.
-        control: names of the control variables.
-        error_of: names whose analysis error is wanted along the window.
-        max_iterations: of the minimiser.
-        tolerance: of the minimiser, relative and absolute.
-
-    Returns:
-        `analyse(parameters, background, forcing, observations, root)` with leaves `[column]` and
-        `[record, column]`.
-    """
-    names = tuple(control)
-    size = len(names)
-    solver = optimistix.BFGS(rtol=tolerance, atol=tolerance)
-
-    # The minimiser rebuilds its arguments with leaves of other types: plain containers only.
-    def problem_of(data: Any) -> Problem:
-        parameters, background, forcing, (values, errors, mask), root = data
-        return Problem(
-            model=model,
-            parameters=parameters,
-            background=background,
-            forcing=forcing,
-            observations=Observations(values=values, errors=errors, mask=mask),
-            root=root,
-            control=names,
+        return replace(
+            self,
+            parameters=cut(self.parameters),
+            background=cut(self.background),
+            forcing=cut(self.forcing),
+            observations=cut(self.observations),
+            root=self.root[..., columns],
         )
-
-    cost = columnwise(lambda v, data: problem_of(data).cost(v), mode="reverse")
-
-    @jax.jit
-    def minimise(data: Any) -> tuple[Array, Array]:
-        def one(data: Any) -> tuple[Array, Array]:
-            found = optimistix.minimise(
-                cost,
-                solver,
-                jnp.zeros(size, data[-1].dtype),
-                data,
-                max_steps=max_iterations,
-                throw=False,
-            )
-            return found.value, found.stats["num_steps"]
-
-        return jax.vmap(one, in_axes=-1, out_axes=-1)(data)
-
-    @jax.jit
-    def outcome(data: Any, v: Array) -> tuple[Any, Any, Any, Any]:
-        """At v: departures, controls and wanted series with their slopes; trajectory and end."""
-        problem = problem_of(data)
-
-        def differentiated(v: Array) -> tuple[Any, Any]:
-            parameters, state = problem.start(v)
-            series, last = problem.trajectory(v)
-            values = jnp.stack([(state | parameters)[name] for name in names])
-            wanted = {name: OPERATORS[name](series, problem.context) for name in error_of}
-            return (problem.departures(series), values, wanted), (series, last)
-
-        def slope(direction: Array) -> Any:
-            tangent = jnp.broadcast_to(direction[:, None], v.shape)
-            return jax.jvp(lambda v: differentiated(v)[0], (v,), (tangent,))[1]
-
-        results, (series, last) = differentiated(v)
-        return results, jax.lax.map(slope, jnp.eye(size, dtype=v.dtype)), series, last
-
-    @jax.jit
-    def background_of(data: Any) -> tuple[Array, Series, State]:
-        problem = problem_of(data)
-        series, last = problem.trajectory(jnp.zeros(problem.root.shape[1:], problem.root.dtype))
-        return 0.5 * jnp.sum(problem.departures(series) ** 2, axis=0), series, last
-
-    def analyse(
-        parameters: Parameters,
-        background: State,
-        forcing: ForcingSeries,
-        observations: Observations,
-        root: Float[Array, "control control"],
-    ) -> Analysis:
-        seen = (observations.values, observations.errors, observations.mask)
-        columns = jax.tree.leaves(background)[0].shape[-1]
-        roots = jnp.broadcast_to(root[:, :, None], (size, size, columns))
-        data = (parameters, background, forcing, seen, roots)
-        cost_start, series_before, state_before = background_of(data)
-        found, iterations = minimise(data)
-        finite = jnp.all(jnp.isfinite(found), axis=0)
-        v = jnp.where(finite, found, 0.0)
-        (departures, values, _), slopes, series, last = outcome(data, v)
-        jacobian, of_control, of_series = slopes
-        hessian = (
-            jnp.einsum("iyc,jyc->cij", jacobian, jacobian) + jnp.eye(size, dtype=root.dtype)[None]
-        )
-        covariance = jnp.linalg.inv(hessian)
-
-        def deviation(slope: Float[Array, "control value column"]) -> Array:
-            variance = jnp.einsum("ivc,cij,jvc->vc", slope, covariance, slope)
-            return jnp.sqrt(jnp.maximum(variance, 0.0))
-
-        cost_background = 0.5 * jnp.sum(v**2, axis=0)
-        cost_observation = 0.5 * jnp.sum(departures**2, axis=0)
-        end = cost_background + cost_observation
-        gradient = v + jnp.einsum("iyc,yc->ic", jacobian, departures)
-        return Analysis(
-            v=v,
-            series=series,
-            background=series_before,
-            error={name: deviation(slope) for name, slope in of_series.items()},
-            state=last,
-            background_state=state_before,
-            control=values,
-            control_error=deviation(of_control),
-            cost_background=cost_background,
-            cost_observation=cost_observation,
-            cost_start=cost_start,
-            gradient_norm=jnp.linalg.norm(gradient, axis=0),
-            signal=size - jnp.trace(covariance, axis1=1, axis2=2),
-            iterations=iterations,
-            # The step limit alone is no failure: a lower cost than the background's is an analysis.
-            converged=finite & jnp.isfinite(end) & (end <= cost_start),
-        )
-
-    return analyse

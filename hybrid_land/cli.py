@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from hybrid_land.cli_assimilate import assimilate_app
 from hybrid_land.cli_ensemble import AsJson, DataPath, ensemble_app
 from hybrid_land.cli_observe import observe_app
 from hybrid_land.errors import InputError
-from hybrid_land.variables import SOIL_WATER
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(ensemble_app)
 app.add_typer(observe_app)
+app.add_typer(assimilate_app)
 
 # Newer typer carries its own click, older uses click's: the base of typer's own error is the usage
 # error of whichever it is.
@@ -88,14 +89,17 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | None) else str(value)
 
 
-def _progress(label: str) -> Callable[[int, int], None]:
+def progress_of(label: str) -> Callable[[int, int], None]:
+    """To tell how far a command's long work has come."""
+
     def show(done: int, total: int) -> None:
         tell(f"{label} {done} of {total}")
 
     return show
 
 
-def _listed(names: str, *, option: str = "--parameters") -> tuple[str, ...]:
+def listed(names: str, *, option: str = "--parameters") -> tuple[str, ...]:
+    """An option's names, separated by commas."""
     found = tuple(part.strip() for part in names.split(",") if part.strip())
     if not found:
         raise InputError(f"{option} is empty, expected names such as theta_cap; give one")
@@ -222,53 +226,6 @@ def rollout(
 
 
 @app.command()
-def assimilate(
-    model: ModelName,
-    data: DataPath,
-    obs: ObservationFile,
-    out: OutFile,
-    method: Annotated[str, typer.Option(help="4dvar.")] = "4dvar",
-    truth: Annotated[Path | None, typer.Option(help="What the state was, for scores.")] = None,
-    first_guess: Annotated[
-        Path | None, typer.Option(help="Prognostic variables on column; else DATA's first state.")
-    ] = None,
-    window_days: Annotated[float, typer.Option(help="Length of a window.")] = 30.0,
-    control: Annotated[
-        str, typer.Option(help="Control variables: prognostic names, and theta_cap.")
-    ] = "swvl1,swvl2,swvl3,swvl4",
-    as_json: AsJson = False,
-) -> None:
-    """Correct a model's state (and field capacity) by observations; write the analysis."""
-    from assimilation import assimilate as analyse
-    from assimilation import read_observations
-    from hybrid_land.columns import require_model_fits
-    from hybrid_land.data import save
-    from hybrid_land.data.files import require_writable
-    from hybrid_land.data.first_guess import read_first_guess
-    from hybrid_land.models.store import load_model
-
-    require_writable(out)
-    emulator = load_model(model)
-    forcing = open_data(data)
-    require_model_fits(emulator, forcing, source=data)
-    observations = read_observations(obs, forcing)
-    analysis = analyse(
-        emulator,
-        forcing,
-        observations,
-        first_guess=None if first_guess is None else read_first_guess(first_guess, forcing),
-        method=method,
-        window_days=window_days,
-        control=_listed(control, option="--control"),
-        truth=None if truth is None else open_data(str(truth), required=SOIL_WATER),
-        progress=_progress("window"),
-    )
-    save(analysis, out)
-    words = "\n".join(f"{key}: {value}" for key, value in analysis.attrs.items())
-    answer({"out": str(out), **analysis.attrs}, as_json=as_json, words=f"{out}\n{words}")
-
-
-@app.command()
 def calibrate(
     model: ModelName,
     data: DataPath,
@@ -301,13 +258,13 @@ def calibrate(
         emulator,
         forcing,
         observations,
-        parameters=_listed(parameters),
+        parameters=listed(parameters),
         method=method,
         chains=chains,
         warmup=warmup,
         draws=draws,
         seed=seed,
-        progress=_progress("draw"),
+        progress=progress_of("draw"),
     )
     save_posterior(posterior, out)
     result = summary(posterior)
@@ -352,9 +309,9 @@ def sensitivity(
         emulator,
         forcing,
         out=folder,
-        methods=_listed(method, option="--method"),
-        parameters=_listed(parameters),
-        targets=_listed(targets, option="--targets") if targets else None,
+        methods=listed(method, option="--method"),
+        parameters=listed(parameters),
+        targets=listed(targets, option="--targets") if targets else None,
         at=at,
         ranges=read_ranges(ranges),
         samples=samples,

@@ -44,33 +44,8 @@ def columnwise(
             found.append(jax.jvp(lambda at: function(at, data), (x,), (way,)))
         return found[0][0], jax.tree.unflatten(tree, [slope for _, slope in found])
 
-    def mapped(native: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        def call(x: Any, data: Any) -> Any:
-            # By leaves: JAX would rebuild the pytrees with flags in the place of arrays.
-            leaves, tree = jax.tree.flatten((x, data))
-
-            @custom_vmap
-            def one(*leaves: Array) -> Any:
-                result = native(*jax.tree.unflatten(tree, [leaf[..., None] for leaf in leaves]))
-                return jax.tree.map(lambda leaf: leaf[..., 0], result)
-
-            @one.def_vmap
-            def rule(axis_size: int, in_batched: Any, *leaves: Array) -> tuple[Any, Any]:
-                def last(leaf: Array, batched: bool) -> Array:
-                    if batched:
-                        return jnp.moveaxis(leaf, 0, -1)
-                    return jnp.broadcast_to(leaf[..., None], (*leaf.shape, axis_size))
-
-                result = native(*jax.tree.unflatten(tree, list(map(last, leaves, in_batched))))
-                first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), result)
-                return first, jax.tree.map(lambda _: True, first)
-
-            return one(*leaves)
-
-        return call
-
-    value_of = mapped(function)
-    slopes_of = mapped(slopes)
+    value_of = _mapped(function)
+    slopes_of = _mapped(slopes)
 
     @jax.custom_jvp
     def scalar(x: Any, data: Any) -> Float[Array, ""]:
@@ -83,3 +58,68 @@ def columnwise(
         return value, sum(jax.tree.leaves(change), start=jnp.zeros_like(value))
 
     return scalar
+
+
+def columnwise_residuals(
+    function: Callable[[Float[Array, "control column"], Any], Float[Array, "residual column"]],
+) -> Callable[[Float[Array, " control"], Any], Float[Array, " residual"]]:
+    """A vector function of one column, differentiable in its first argument by forward mode.
+
+    Args:
+        function: of `x` `[control, column]` and `data`, a pytree whose leaves have the column as
+            their last axis; a column's residuals depend on that column alone.
+
+    Returns:
+        `one(x, data)` with leaves that lack the column axis. Under `vmap` over all leaves of both
+        it is one call of `function`, and its whole Jacobian one more for each control.
+    """
+
+    def slopes(x: Any, data: Any) -> tuple[Array, Array]:
+        def along(direction: Array) -> tuple[Array, Array]:
+            way = jnp.broadcast_to(direction[:, None], x.shape)
+            return jax.jvp(lambda at: function(at, data), (x,), (way,))
+
+        values, jacobian = jax.lax.map(along, jnp.eye(x.shape[0], dtype=x.dtype))
+        return values[0], jacobian
+
+    value_of = _mapped(function)
+    slopes_of = _mapped(slopes)
+
+    @jax.custom_jvp
+    def vector(x: Any, data: Any) -> Float[Array, " residual"]:
+        return value_of(x, data)
+
+    @vector.defjvp
+    def vector_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+        value, jacobian = slopes_of(*primals)
+        return value, jnp.einsum("ir,i->r", jacobian, tangents[0])
+
+    return vector
+
+
+def _mapped(native: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A function of one column from one of all: `vmap` hands all columns over at once."""
+
+    def call(x: Any, data: Any) -> Any:
+        # By leaves: JAX would rebuild the pytrees with flags in the place of arrays.
+        leaves, tree = jax.tree.flatten((x, data))
+
+        @custom_vmap
+        def one(*leaves: Array) -> Any:
+            result = native(*jax.tree.unflatten(tree, [leaf[..., None] for leaf in leaves]))
+            return jax.tree.map(lambda leaf: leaf[..., 0], result)
+
+        @one.def_vmap
+        def rule(axis_size: int, in_batched: Any, *leaves: Array) -> tuple[Any, Any]:
+            def last(leaf: Array, batched: bool) -> Array:
+                if batched:
+                    return jnp.moveaxis(leaf, 0, -1)
+                return jnp.broadcast_to(leaf[..., None], (*leaf.shape, axis_size))
+
+            result = native(*jax.tree.unflatten(tree, list(map(last, leaves, in_batched))))
+            first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), result)
+            return first, jax.tree.map(lambda _: True, first)
+
+        return one(*leaves)
+
+    return call

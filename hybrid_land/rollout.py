@@ -49,9 +49,9 @@ def rollout(
     Raises:
         ValueError: if `checkpoint_segments` is not between 1 and the number of steps.
     """
-    # A model that is no pytree cannot be an argument, and is traced anew at each rollout.
-    plain = jax.tree_util.all_leaves([model])
-    step = model.step if plain else partial(_step, model)
+    # A model that is no pytree of arrays cannot be an argument, and is traced anew at each rollout.
+    arrays = all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(model))
+    step = partial(_step, model) if arrays else model.step
 
     # Reverse mode keeps the results of matrix products and computes what lies between them again:
     # on CPU the loop is bound by memory, and the sum of the two is about half of keeping it all.

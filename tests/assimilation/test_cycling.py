@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assimilation import assimilate, make_observations, read_observations
+from assimilation import Options, assimilate, make_observations, read_observations
 from hybrid_land.columns import forcing_from, parameters_from
 from hybrid_land.data import save
 from hybrid_land.data.samples import load_sample
@@ -157,7 +157,11 @@ def test_field_capacity_is_corrected_with_the_state(twin):
     model, data, _, observations, _ = twin
     wrong = data.assign(clim_theta_cap=data.clim_theta_cap - 0.06)
     analysis = assimilate(
-        model, wrong, observations, control=(*SOIL_WATER, "theta_cap"), window_days=12.5
+        model,
+        wrong,
+        observations,
+        options=Options(control=(*SOIL_WATER, "theta_cap")),
+        window_days=12.5,
     )
     before = abs(analysis.theta_cap_background - data.clim_theta_cap)
     after = abs(analysis.theta_cap - data.clim_theta_cap)
@@ -170,14 +174,25 @@ def test_field_capacity_is_corrected_with_the_state(twin):
 
 FAULTS = {
     "method": ({"method": "kalman"}, "method 'kalman' is not known, expected 4dvar"),
-    "control": ({"control": ("swvl1", "skt")}, "control variable 'skt' is not known, expected"),
-    "twice": ({"control": ("swvl1", "swvl1")}, "'swvl1' is named twice"),
+    "control": (
+        {"options": Options(control=("swvl1", "skt"))},
+        "control variable 'skt' is not known, expected",
+    ),
+    "twice": ({"options": Options(control=("swvl1", "swvl1"))}, "'swvl1' is named twice"),
     "long": ({"window_days": 13.0}, r"window of 13 days is longer .* at most 12.5 days; shorten"),
     "short": ({"window_days": 0.1}, "window of 0.1 days is shorter .* expected at least 0.25"),
     "no number": ({"window_days": float("nan")}, "window of nan days is shorter"),
     "endless": ({"window_days": float("inf")}, "window of inf days is longer than the data"),
+    "shift": ({"window_days": 5.0, "shift_days": 6.0}, "shift of 6 days, expected from one step"),
+    "minimiser": ({"options": Options(minimiser="simplex")}, "minimiser 'simplex' is not known"),
+    "bias": ({"options": Options(bias={"swvl": 0.1})}, "bias of 'swvl': not an observable"),
+    "model error": (
+        {"method": "weak-4dvar", "options": Options(model_error={"swvl1": -1.0})},
+        "model error: standard deviation of swvl1 is -1, expected a positive",
+    ),
+    "members": ({"options": Options(members=1)}, "1 members with weight 0.5, expected at least 2"),
     "error": (
-        {"background_error": {"swvl2": 0.0}, "window_days": 5.0},
+        {"options": Options(background_error={"swvl2": 0.0}), "window_days": 5.0},
         "deviation of swvl2 is 0, expected a positive",
     ),
 }

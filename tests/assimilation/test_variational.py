@@ -8,15 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from assimilation.control import CONTROL, ControlVector, to_bounded, to_free
 from assimilation.covariance import background_root
 from assimilation.observations import Observations
 from assimilation.operators import on_records, root_zone_soil_moisture
-from assimilation.variational import CONTROL, Problem, make_window_analysis, to_bounded, to_free
+from assimilation.variational import Problem
+from assimilation.window import make_window_analysis
 from hybrid_land.rollout import rollout
 
 _spec = importlib.util.spec_from_file_location("toy", Path(__file__).parents[1] / "toy.py")
 toy = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(toy)
+
+
+STRONG = ControlVector(start=CONTROL)
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def one_column(twin, k):
         forcing=cut(forcing, 1),
         observations=cut(observations, 1),
         root=root[:, :, None],
-        control=CONTROL,
+        control=STRONG,
     )
 
 
@@ -67,15 +72,16 @@ def test_gradient_of_the_cost_against_finite_differences(twin):
 def test_terms_add_up_and_background_term_is_zero_at_the_background(twin):
     problem = one_column(twin, 1)
     v = jnp.asarray([[0.3], [-0.2], [0.5], [0.1]])
-    assert float(sum(problem.terms(v))[0]) == pytest.approx(float(problem.cost(v)[0]))
-    assert float(problem.terms(jnp.zeros((4, 1)))[0][0]) == 0.0
-    np.testing.assert_allclose(problem.terms(v)[0][0], 0.5 * jnp.vdot(v, v))
+    terms = problem.terms(v)
+    assert float(sum(terms.values())[0]) == pytest.approx(float(problem.cost(v)[0]))
+    assert float(problem.terms(jnp.zeros((4, 1)))["background"][0]) == 0.0
+    np.testing.assert_allclose(terms["background"][0], 0.5 * jnp.vdot(v, v))
 
 
 def test_linear_gaussian_analysis_is_the_kalman_solution(twin):
     """x_a = x_b + B G^T (G B G^T + R)^-1 (y - G x_b), and A = B - K G B."""
     model, parameters, background, forcing, observations, root, _ = twin
-    analyse = make_window_analysis(model, error_of=("swvl3",), tolerance=1e-9)
+    analyse = make_window_analysis(model, control=STRONG, error_of=("swvl3",), tolerance=1e-9)
     found = analyse(parameters, background, forcing, observations, root)
     covariance = np.asarray(root @ root.T)
     for k in range(3):
@@ -103,7 +109,9 @@ def test_linear_gaussian_analysis_is_the_kalman_solution(twin):
 
 def test_root_zone_moves_to_the_truth(twin):
     model, parameters, background, forcing, observations, root, truth = twin
-    found = make_window_analysis(model)(parameters, background, forcing, observations, root)
+    found = make_window_analysis(model, control=STRONG)(
+        parameters, background, forcing, observations, root
+    )
     first = on_records(background, *rollout(model, parameters, background, forcing))
     root_zone = root_zone_soil_moisture
     before = np.sqrt(np.mean((root_zone(first) - root_zone(truth)) ** 2))
@@ -121,7 +129,9 @@ def test_field_capacity_in_the_control_vector_is_found(twin):
         errors={"swvl1": jnp.full_like(truth["swvl1"], 0.002)},
         mask={"swvl1": jnp.ones_like(truth["swvl1"])},
     )
-    found = make_window_analysis(model, control=control)(wrong, background, forcing, dense, root)
+    found = make_window_analysis(model, control=ControlVector(start=control))(
+        wrong, background, forcing, dense, root
+    )
     error = np.abs(found.control[4] - parameters["theta_cap"])
     assert float(error.max()) < 0.02
     assert (found.control_error[4] < 0.02).all()
@@ -130,7 +140,9 @@ def test_field_capacity_in_the_control_vector_is_found(twin):
 def test_a_column_whose_model_is_not_finite_is_reported(twin):
     model, parameters, background, forcing, observations, root, _ = twin
     broken = {"rain": forcing["rain"].at[3, 1].set(jnp.nan)}
-    found = make_window_analysis(model)(parameters, background, broken, observations, root)
+    found = make_window_analysis(model, control=STRONG)(
+        parameters, background, broken, observations, root
+    )
     assert list(np.asarray(found.converged)) == [True, False, True]
 
 

@@ -1,0 +1,147 @@
+"""What a method's name stands for: the control vector, its prior and the minimiser."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assimilation.control import CONTROL, ControlVector, block_root
+from assimilation.covariance import background_root
+from assimilation.minimise import MINIMISERS
+from assimilation.operators import OPERATORS
+from hybrid_land.errors import InputError
+from hybrid_land.interface import Model, Parameters
+
+METHODS = ("4dvar", "weak-4dvar", "4denvar", "sekf")
+# Of soil water, m3 m-3 a day: what the emulator's error grows by in its first days at the surface
+# and less below.
+MODEL_ERROR = {"swvl1": 0.004, "swvl2": 0.002, "swvl3": 0.0005, "swvl4": 0.0002}
+_SEKF_PERTURBATION = 0.15  # prior standard deviations: about 0.01 m3 m-3, as ECMWF's
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices of a variational analysis that have a default.
+
+    Attributes:
+        control: prognostic variables at the window's start, and `theta_cap`.
+        background_error: standard deviations by name in place of `covariance.DEVIATION`.
+        root: U of the control variables, from a function of `covariance`; in place of the above.
+        model_error: standard deviations in the variable's unit a day, for `weak-4dvar`.
+        parts: sub-windows with a model error of their own, for `weak-4dvar`.
+        bias: standard deviations of the bias of observables, in their unit; none by default.
+        minimiser: one of `minimise.MINIMISERS`.
+        max_iterations: of the minimiser.
+        members: of the ensemble of `4denvar`.
+        ensemble_weight: of the ensemble's covariance against the static one, below 1.
+        inflation: of the ensemble's spread from window to window.
+        seed: of the ensemble.
+    """
+
+    control: tuple[str, ...] = CONTROL
+    background_error: Mapping[str, float] = field(default_factory=dict)
+    root: Float[Array, "control control"] | None = None
+    model_error: Mapping[str, float] = field(default_factory=lambda: MODEL_ERROR)
+    parts: int = 3
+    bias: Mapping[str, float] = field(default_factory=dict)
+    minimiser: str = "levenberg-marquardt"
+    max_iterations: int = 40
+    members: int = 12
+    ensemble_weight: float = 0.5
+    inflation: float = 1.05
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A method as the analysis of a window takes it.
+
+    Attributes:
+        control: what the control vector holds.
+        root: U of its static prior, `[control, control]`.
+        minimiser: one of `minimise.MINIMISERS`.
+        max_iterations: of the minimiser.
+        amplitude: of the runs of the minimiser `secant`.
+        members: of an ensemble that goes along, none for 0.
+    """
+
+    control: ControlVector
+    root: Float[Array, "control control"]
+    minimiser: str
+    max_iterations: int
+    amplitude: float = 0.1
+    members: int = 0
+
+
+def scheme_of(method: str, options: Options, model: Model, parameters: Parameters) -> Scheme:
+    """Check a method and its options against a model, and put them together.
+
+    Raises:
+        InputError: for an unknown method, minimiser, control variable or observable, one named
+            twice, a standard deviation that is not positive, or a number out of range.
+    """
+    if method not in METHODS:
+        raise InputError(f"method {method!r} is not known, expected {', '.join(METHODS)}; use that")
+    if options.minimiser not in MINIMISERS:
+        raise InputError(
+            f"minimiser {options.minimiser!r} is not known, expected {', '.join(MINIMISERS)}; use "
+            "one of them"
+        )
+    _check_names(options.control, model, parameters)
+    weak = method == "weak-4dvar"
+    errors = {n: x for n, x in options.model_error.items() if n in model.prognostic} if weak else {}
+    for kind, given in (("model error", errors), ("bias", options.bias)):
+        for name, value in given.items():
+            if not value > 0:
+                raise InputError(
+                    f"{kind}: standard deviation of {name} is {value:g}, expected a positive "
+                    "number; correct it"
+                )
+    for name in options.bias:
+        if name not in OPERATORS:
+            raise InputError(f"bias of {name!r}: not an observable; name one that is observed")
+    if weak and (options.parts < 1 or not errors):
+        raise InputError(
+            f"weak-4dvar with {options.parts} sub-windows and model error of "
+            f"{', '.join(errors) or 'nothing'}, expected at least one of each; add them"
+        )
+    if options.members < 2 or not 0.0 < options.ensemble_weight < 1.0:
+        raise InputError(
+            f"{options.members} members with weight {options.ensemble_weight:g}, expected at least "
+            "2 and a weight between 0 and 1; correct it"
+        )
+    control = ControlVector(
+        start=options.control,
+        model_error=tuple(errors),
+        parts=options.parts if weak else 1,
+        bias=tuple(options.bias),
+    )
+    background = options.root
+    if background is None:
+        background = background_root(options.control, deviation=options.background_error)
+    blocks = [background]
+    if errors:
+        each = background_root(tuple(errors), deviation=errors)
+        blocks += [each] * options.parts
+    if options.bias:
+        blocks.append(jnp.diag(jnp.asarray(list(options.bias.values()))))
+    root = block_root(blocks)
+    if method == "sekf":
+        return Scheme(control, root, "secant", 1, amplitude=_SEKF_PERTURBATION)
+    if method == "4denvar":
+        return Scheme(control, root, "secant", 2, amplitude=1.0, members=options.members)
+    return Scheme(control, root, options.minimiser, options.max_iterations)
+
+
+def _check_names(control: Sequence[str], model: Model, parameters: Parameters) -> None:
+    for place, name in enumerate(control):
+        if name in control[:place]:
+            raise InputError(
+                f"control variable {name!r} is named twice, expected once; remove one of them"
+            )
+        if name not in model.prognostic and name not in parameters:
+            raise InputError(
+                f"control variable {name!r} is not known, expected a prognostic variable or a "
+                f"parameter such as {', '.join(CONTROL)} or theta_cap; correct it"
+            )

@@ -1,0 +1,158 @@
+"""Minimisers of a window's cost, for many columns that do not know of each other at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import lineax
+import optimistix
+from jaxtyping import Array, Float, Int
+
+from hybrid_land.columnwise import columnwise, columnwise_residuals
+
+MINIMISERS = (
+    "levenberg-marquardt",
+    "gauss-newton",
+    "bfgs",
+    "l-bfgs",
+    "incremental",
+    "secant",
+)
+Residuals = Callable[[Float[Array, "control column"], Any], Float[Array, "residual column"]]
+_INNER_STEPS = 30  # of the conjugate gradients in an outer loop, at most
+
+
+def minimise(
+    residuals: Residuals,
+    start: Float[Array, "control column"],
+    data: Any,
+    *,
+    method: str = "levenberg-marquardt",
+    max_iterations: int = 40,
+    tolerance: float = 1e-3,
+    amplitude: float = 0.1,
+) -> tuple[Float[Array, "control column"], Int[Array, " column"]]:
+    """Least sum of squared residuals of each column, |r(v)|^2 / 2.
+
+    `levenberg-marquardt` and `gauss-newton` build each column's Jacobian by one forward sweep a
+    control; `bfgs` and `l-bfgs` take one reverse sweep an iteration (all of optimistix, a column
+    at a time, mapped over columns in one compiled call). `incremental` linearises about an outer
+    state and solves the inner quadratic problem by conjugate gradients on products of tangent and
+    adjoint, without a matrix (Courtier et al. 1994): for control vectors too long for a Jacobian.
+    `secant` needs neither tangent nor adjoint: a run of the model along each control gives the
+    Jacobian, by finite differences as ECMWF's simplified EKF (de Rosnay et al. 2013) or, where the
+    controls are an ensemble's members, as 4DEnVar (Liu et al. 2008).
+
+    Args:
+        residuals: of `v` and `data`, a column's depending on that column alone; the whitened
+            control variable is among them.
+        start: where to begin.
+        data: pytree whose leaves have the column as their last axis.
+        method: one of `MINIMISERS`.
+        max_iterations: of the minimiser; outer loops of `incremental` and `secant`.
+        tolerance: relative and absolute.
+        amplitude: of the runs of `secant`, in units of the whitened control variable.
+
+    Returns:
+        v at the minimum, and the iterations of each column.
+    """
+    if method in ("incremental", "secant"):
+
+        def at(v: Array) -> Array:
+            return residuals(v, data)
+
+        loop = _secant(at, amplitude) if method == "secant" else _incremental(at, tolerance)
+        return _outer_loops(at, loop, start, most=max_iterations, tolerance=tolerance)
+    least: dict[str, Any] = {
+        "levenberg-marquardt": optimistix.LevenbergMarquardt,
+        "gauss-newton": optimistix.GaussNewton,
+    }
+    descent: dict[str, Any] = {"bfgs": optimistix.BFGS, "l-bfgs": optimistix.LBFGS}
+    options: dict[str, Any] = {"max_steps": max_iterations, "throw": False}
+    vector = columnwise_residuals(residuals)
+    scalar = columnwise(
+        lambda v, given: 0.5 * jnp.sum(residuals(v, given) ** 2, axis=0), mode="reverse"
+    )
+
+    def one(begin: Float[Array, " control"], given: Any) -> tuple[Array, Array]:
+        if method in least:
+            solver = least[method](rtol=tolerance, atol=tolerance)
+            found = optimistix.least_squares(vector, solver, begin, given, **options)
+        else:
+            solver = descent[method](rtol=tolerance, atol=tolerance)
+            found = optimistix.minimise(scalar, solver, begin, given, **options)
+        return found.value, found.stats["num_steps"]
+
+    return jax.vmap(one, in_axes=-1, out_axes=-1)(start, data)
+
+
+def _incremental(at: Callable[[Array], Array], tolerance: float) -> Callable[[Array], Any]:
+    """An outer loop: departures here, and the inner problem's solution by conjugate gradients."""
+
+    def loop(v: Float[Array, "control column"]) -> tuple[Array, Array]:
+        here, push = jax.linearize(at, v)
+        pull = jax.linear_transpose(push, v)
+        # All columns are one system: one that is not finite must not spoil the others' products.
+        sound = jnp.isfinite(_cost(here))[None]
+
+        def adjoint(departures: Array) -> Array:
+            return jnp.where(sound, pull(departures)[0], 0.0)
+
+        hessian = lineax.FunctionLinearOperator(
+            lambda way: jnp.where(sound, adjoint(jnp.where(sound, push(way), 0.0)), way),
+            jax.eval_shape(lambda: v),
+            tags=lineax.positive_semidefinite_tag,
+        )
+        solver = lineax.CG(rtol=1e-2 * tolerance, atol=1e-2 * tolerance, max_steps=_INNER_STEPS)
+        downhill = -adjoint(jnp.where(sound, here, 0.0))
+        return here, lineax.linear_solve(hessian, downhill, solver, throw=False).value
+
+    return loop
+
+
+def _secant(at: Callable[[Array], Array], amplitude: float) -> Callable[[Array], Any]:
+    """An outer loop whose Jacobian comes from a run of the model along each control."""
+
+    def loop(v: Float[Array, "control column"]) -> tuple[Array, Array]:
+        here = at(v)
+
+        def along(direction: Float[Array, " control"]) -> Array:
+            return (at(v + amplitude * direction[:, None]) - here) / amplitude
+
+        jacobian = jax.lax.map(along, jnp.eye(v.shape[0], dtype=v.dtype))
+        hessian = jnp.einsum("irc,jrc->cij", jacobian, jacobian)
+        downhill = -jnp.einsum("irc,rc->ci", jacobian, here)
+        return here, jnp.linalg.solve(hessian, downhill[..., None])[..., 0].T
+
+    return loop
+
+
+def _cost(departures: Float[Array, "residual column"]) -> Float[Array, " column"]:
+    return 0.5 * jnp.sum(departures**2, axis=0)
+
+
+def _outer_loops(
+    at: Callable[[Array], Array],
+    loop: Callable[[Array], tuple[Array, Array]],
+    start: Float[Array, "control column"],
+    *,
+    most: int,
+    tolerance: float,
+) -> tuple[Float[Array, "control column"], Int[Array, " column"]]:
+    """Outer loops until none moves; a column whose cost would rise stays where it is."""
+
+    def once(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        v, iterations, number = carry
+        here, change = loop(v)
+        better = _cost(at(v + change)) < _cost(here)
+        moving = better & (jnp.max(jnp.abs(change), axis=0) > tolerance)
+        return jnp.where(better[None], v + change, v), iterations + moving, number + 1
+
+    def going(carry: tuple[Array, Array, Array]) -> Array:
+        _, iterations, number = carry
+        return (number < most) & jnp.any(iterations == number)
+
+    none = jnp.zeros(start.shape[-1], jnp.int32)
+    v, iterations, _ = jax.lax.while_loop(going, once, (start, none, jnp.zeros((), jnp.int32)))
+    return v, iterations

@@ -1,0 +1,192 @@
+"""The analysis of one window: the minimum of its cost, what it is worth, and how sure it is."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from assimilation.control import ControlVector
+from assimilation.minimise import minimise
+from assimilation.observations import Observations
+from assimilation.operators import OPERATORS, Series
+from assimilation.variational import Problem
+from hybrid_land.interface import ForcingSeries, Model, Parameters, State
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The result of one window.
+
+    Attributes:
+        v: whitened control variable at the minimum, `[whitened, column]`.
+        series: analysed trajectory, leaves `[record, column]`.
+        background: the background's trajectory, same shapes.
+        error: standard deviation of the analysis error, by observable or variable, same shape.
+        state: state after the window's last step, leaves `[column]`.
+        background_state: the background's.
+        control: analysed values of the control vector's elements, `[control, column]`.
+        control_error: their standard deviations.
+        covariance: of the analysis error of v, `[column, whitened, whitened]`.
+        innovations: y - H(x_b) and y - H(x_a) by observable, NaN where nothing was observed.
+        cost: the terms of J at the minimum, `[column]`.
+        cost_start: J at the background.
+        gradient_norm: of J at the minimum.
+        signal: degrees of freedom for signal, tr(I - A B^-1).
+        iterations: of the minimiser.
+        converged: whether the cost is finite and no higher than the background's; where it is
+            not, the column must keep its background.
+    """
+
+    v: Float[Array, "whitened column"]
+    series: dict[str, Float[Array, "record column"]]
+    background: dict[str, Float[Array, "record column"]]
+    error: dict[str, Float[Array, "record column"]]
+    state: dict[str, Float[Array, " column"]]
+    background_state: dict[str, Float[Array, " column"]]
+    control: Float[Array, "control column"]
+    control_error: Float[Array, "control column"]
+    covariance: Float[Array, "column whitened whitened"]
+    innovations: dict[str, tuple[Float[Array, "record column"], Float[Array, "record column"]]]
+    cost: dict[str, Float[Array, " column"]]
+    cost_start: Float[Array, " column"]
+    gradient_norm: Float[Array, " column"]
+    signal: Float[Array, " column"]
+    iterations: Int[Array, " column"]
+    converged: Array
+
+
+def make_window_analysis(
+    model: Model,
+    *,
+    control: ControlVector,
+    error_of: Sequence[str] = (),
+    minimiser: str = "levenberg-marquardt",
+    max_iterations: int = 40,
+    tolerance: float = 1e-3,
+    amplitude: float = 0.1,
+) -> Callable[..., Analysis]:
+    """A compiled analysis of one window for all columns at once.
+
+    Columns are independent: each is minimised by itself, all in one batch. The analysis error
+    covariance is the inverse of the Gauss-Newton Hessian, A = U (I + J^T J)^-1 U^T, with J by
+    forward mode, exact for the small control vector of a column.
+
+    Args:
+        model: anything with the `step` interface.
+        control: what the control vector holds.
+        error_of: names whose analysis error is wanted along the window.
+        minimiser: one of `assimilation.minimise.MINIMISERS`.
+        max_iterations: of the minimiser.
+        tolerance: of the minimiser, relative and absolute.
+        amplitude: of the runs of the minimiser `secant`.
+
+    Returns:
+        `analyse(parameters, background, forcing, observations, root)` with leaves `[column]` and
+        `[record, column]`, and `root` U `[control, whitened]`, or with an axis of columns last.
+    """
+
+    # The minimiser rebuilds its arguments with leaves of other types: plain containers only.
+    def problem_of(data: Any) -> Problem:
+        parameters, background, forcing, (values, errors, mask), root = data
+        return Problem(
+            model=model,
+            parameters=parameters,
+            background=background,
+            forcing=forcing,
+            observations=Observations(values=values, errors=errors, mask=mask),
+            root=root,
+            control=control,
+        )
+
+    @jax.jit
+    def lowest(data: Any) -> tuple[Array, Array]:
+        start = jnp.zeros(data[-1].shape[1:], data[-1].dtype)
+        return minimise(
+            lambda v, given: problem_of(given).residuals(v),
+            start,
+            data,
+            method=minimiser,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            amplitude=amplitude,
+        )
+
+    @jax.jit
+    def outcome(data: Any, v: Array) -> tuple[Any, Any, Any, Any]:
+        """At v: departures, controls and wanted series with their slopes; trajectory and end."""
+        problem = problem_of(data)
+
+        def differentiated(v: Array) -> tuple[Any, Any]:
+            series, last = problem.trajectory(v)
+            wanted = {name: OPERATORS[name](series, problem.context) for name in error_of}
+            return (problem.departures(v, series), problem.values(v), wanted), (series, last)
+
+        def slope(direction: Array) -> Any:
+            tangent = jnp.broadcast_to(direction[:, None], v.shape)
+            return jax.jvp(lambda v: differentiated(v)[0], (v,), (tangent,))[1]
+
+        results, (series, last) = differentiated(v)
+        return results, jax.lax.map(slope, jnp.eye(v.shape[0], dtype=v.dtype)), series, last
+
+    @jax.jit
+    def background_of(data: Any) -> tuple[Array, Array, Series, State]:
+        problem = problem_of(data)
+        none = jnp.zeros(problem.root.shape[1:], problem.root.dtype)
+        series, last = problem.trajectory(none)
+        departures = problem.departures(none, series)
+        return 0.5 * jnp.sum(departures**2, axis=0), departures, series, last
+
+    def analyse(
+        parameters: Parameters,
+        background: State,
+        forcing: ForcingSeries,
+        observations: Observations,
+        root: Float[Array, "control whitened *column"],
+    ) -> Analysis:
+        seen = (observations.values, observations.errors, observations.mask)
+        columns = jax.tree.leaves(background)[0].shape[-1]
+        roots = root if root.ndim == 3 else jnp.repeat(root[..., None], columns, axis=2)
+        data = (parameters, background, forcing, seen, roots)
+        cost_start, departures_before, series_before, state_before = background_of(data)
+        found, iterations = lowest(data)
+        finite = jnp.all(jnp.isfinite(found), axis=0)
+        v = jnp.where(finite[None], found, 0.0)
+        (departures, values, _), slopes, series, last = outcome(data, v)
+        jacobian, of_control, of_series = slopes
+        hessian = jnp.einsum("iyc,jyc->cij", jacobian, jacobian)
+        covariance = jnp.linalg.inv(hessian + jnp.eye(v.shape[0], dtype=root.dtype)[None])
+
+        def deviation(slope: Float[Array, "whitened value column"]) -> Array:
+            variance = jnp.einsum("ivc,cij,jvc->vc", slope, covariance, slope)
+            return jnp.sqrt(jnp.maximum(variance, 0.0))
+
+        problem = problem_of(data)
+        cost = problem.terms(v, departures)
+        end = sum(cost.values(), start=jnp.zeros_like(cost_start))
+        gradient = v + jnp.einsum("iyc,yc->ic", jacobian, departures)
+        before = problem.innovations(departures_before)
+        after = problem.innovations(departures)
+        return Analysis(
+            v=v,
+            series=series,
+            background=series_before,
+            error={name: deviation(slope) for name, slope in of_series.items()},
+            state=last,
+            background_state=state_before,
+            control=values,
+            control_error=deviation(of_control),
+            covariance=covariance,
+            innovations={name: (before[name], after[name]) for name in before},
+            cost=cost,
+            cost_start=cost_start,
+            gradient_norm=jnp.linalg.norm(gradient, axis=0),
+            signal=v.shape[0] - jnp.trace(covariance, axis1=1, axis2=2),
+            iterations=iterations,
+            # The step limit alone is no failure: a lower cost than the background's is an analysis.
+            converged=finite & jnp.isfinite(end) & (end <= cost_start),
+        )
+
+    return analyse
