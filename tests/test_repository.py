@@ -174,7 +174,11 @@ def imported(path: Path) -> set[str]:
 _TOP = ("training", "evaluation", "demo", "report", "cli", "sensitivity")
 # Folder or file, what it must not import, and the files in it that stand on top and may.
 ARROWS = [
-    ("hybrid_land", ("assimilation", "calibration"), ("cli.py", "cli_assimilate.py", "cli_observe.py", "demo")),
+    (
+        "hybrid_land",
+        ("assimilation", "calibration"),
+        ("cli.py", "cli_assimilate.py", "cli_observe.py", "demo"),
+    ),
     ("hybrid_land/variables.py", PACKAGES, ()),
     ("hybrid_land/errors.py", PACKAGES, ()),
     ("hybrid_land/data", ("models", "rollout", "simulation", *_TOP), ()),
