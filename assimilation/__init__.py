@@ -1,5 +1,6 @@
 """Data assimilation on any model with the `step` interface."""
 
+from assimilation.brightness import brightness_temperature
 from assimilation.control import ControlVector
 from assimilation.covariance import background_root, climatological_root
 from assimilation.cycling import assimilate
@@ -19,6 +20,7 @@ __all__ = [
     "Problem",
     "assimilate",
     "background_root",
+    "brightness_temperature",
     "climatological_root",
     "layer_mean",
     "make_observations",

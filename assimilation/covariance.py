@@ -8,8 +8,7 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from hybrid_land.errors import InputError
-from hybrid_land.evaluation.error_covariance import ForecastErrors
-from hybrid_land.evaluation.growth import from_starts
+from hybrid_land.forecasts import from_starts
 from hybrid_land.interface import Model
 from hybrid_land.variables import LAYER_THICKNESS, VARIABLES
 
@@ -130,25 +129,6 @@ def climatological_root(
     )
     covariance = np.atleast_2d(scale**2 * np.cov(anomalies.astype(np.float64)))
     return covariance_root(names, covariance, source="the climatological covariance")
-
-
-def forecast_error_root(
-    names: Sequence[str], errors: ForecastErrors, *, lead_days: float = 30.0, scale: float = 1.0
-) -> Float[Array, "control control"]:
-    """U from a model's measured forecast errors, with their correlations between variables.
-
-    Args:
-        names: prognostic variables.
-        errors: that travel with the model, `hybrid_land.evaluation.error_covariance.load_errors`.
-        lead_days: how long the background has run free.
-        scale: of the standard deviations, above one where forcing and first state are wrong too.
-
-    Raises:
-        InputError: if a variable is not known or the covariance is not positive definite.
-    """
-    lead = lead_days * DAY / float(errors.table.attrs["time_step"])
-    covariance = scale**2 * np.asarray(errors.covariance(lead, variables=names))
-    return covariance_root(names, covariance, source="the covariance of the model's errors")
 
 
 def nmc_root(

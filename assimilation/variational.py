@@ -74,16 +74,15 @@ class Problem:
         last = {name: after[-1] for name, after in states.items()}
         return on_records(state, states, diagnostics), last
 
-    @property
-    def context(self) -> Context:
-        """What the operators need besides the trajectory; parameters are the background's."""
-        return Context(self.model.time_step, self.parameters, self.forcing)
+    def context(self, v: Float[Array, "whitened column"]) -> Context:
+        """What the operators need besides the trajectory."""
+        return Context(self.model.time_step, self.start(v)[0], self.forcing)
 
     def departures(
         self, v: Float[Array, "whitened column"], series: Series
     ) -> Float[Array, "observation column"]:
         """(y - H(x) - b) / sigma of a trajectory, zero where nothing was observed."""
-        seen, context = self.observations, self.context
+        seen, context = self.observations, self.context(v)
         bias = dict(zip(self.control.bias, self.increments(v)["bias"], strict=True))
         parts = []
         for name, value in seen.values.items():

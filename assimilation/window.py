@@ -121,7 +121,7 @@ def make_window_analysis(
 
         def differentiated(v: Array) -> tuple[Any, Any]:
             series, last = problem.trajectory(v)
-            wanted = {name: OPERATORS[name](series, problem.context) for name in error_of}
+            wanted = {name: OPERATORS[name](series, problem.context(v)) for name in error_of}
             return (problem.departures(v, series), problem.values(v), wanted), (series, last)
 
         def slope(direction: Array) -> Any:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 assimilate_app = typer.Typer()
 
 BACKGROUNDS = ("given", "climatology", "model", "nmc")
+_MODEL_LEAD_DAYS = 30.0  # how long a background has run free
 
 
 @assimilate_app.command("assimilate")
@@ -149,7 +150,7 @@ def _root(
     data: "xr.Dataset",
     scale: float,
 ) -> Any:
-    from assimilation.covariance import climatological_root, forecast_error_root, nmc_root
+    from assimilation.covariance import climatological_root, covariance_root, nmc_root
     from hybrid_land.evaluation.error_covariance import load_errors
 
     if kind not in BACKGROUNDS:
@@ -159,7 +160,9 @@ def _root(
     if kind == "climatology":
         return climatological_root(names, data, scale=scale)
     if kind == "model":
-        return forecast_error_root(names, load_errors(model_name), scale=scale)
+        lead = _MODEL_LEAD_DAYS * 86400.0 / model.time_step
+        found = scale**2 * load_errors(model_name).covariance(lead, variables=names)
+        return covariance_root(names, found, source="the covariance of the model's errors")
     return nmc_root(names, model, data, scale=scale)
 
 

@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 from hybrid_land.columns import time_step_of
 from hybrid_land.ensemble_run import member_states, rollout_members
 from hybrid_land.errors import InputError
-from hybrid_land.evaluation.growth import leads_of, rows_from_starts, starts_of
+from hybrid_land.evaluation.growth import leads_of, starts_of
 from hybrid_land.evaluation.scores import counted
+from hybrid_land.forecasts import rows_from_starts
 from hybrid_land.models.ensemble import Ensemble
 from hybrid_land.models.perturbation import Perturbation, noise_series
 from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SNOW_INNER, SNOW_PRESENT, VARIABLES

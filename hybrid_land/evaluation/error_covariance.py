@@ -16,8 +16,8 @@ from hybrid_land.columns import require_model_fits
 from hybrid_land.data.files import atomic_path
 from hybrid_land.data.netcdf import open_netcdf
 from hybrid_land.errors import InputError
-from hybrid_land.evaluation.growth import from_starts
 from hybrid_land.evaluation.scores import counted
+from hybrid_land.forecasts import from_starts
 from hybrid_land.interface import Model
 from hybrid_land.models.store import model_directory
 from hybrid_land.variables import VARIABLES

@@ -7,14 +7,11 @@ import pytest
 from assimilation.covariance import (
     climatological_root,
     covariance_root,
-    forecast_error_root,
     nmc_root,
 )
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
-from hybrid_land.evaluation.error_covariance import load_errors
 from hybrid_land.simulation import simulate
-from hybrid_land.variables import SOIL_WATER
 from tests.assimilation.test_cycling import Land
 from tests.toy import LAYERS
 
@@ -52,15 +49,6 @@ def test_climatology_is_the_spread_about_each_column_s_mean():
     assert float((root @ root.T)[0, 0]) == pytest.approx(0.25 * anomaly.var(), rel=1e-3)
     with pytest.raises(InputError, match="climatological covariance of swvl1 is not positive"):
         climatological_root(("swvl1",), 0.0 * data)
-
-
-def test_the_model_s_own_errors_grow_with_the_lead():
-    errors = load_errors("default")
-    day = forecast_error_root(SOIL_WATER, errors, lead_days=1.0)
-    month = forecast_error_root(SOIL_WATER, errors, lead_days=30.0)
-    variance = np.diag(np.asarray(month @ month.T))
-    assert (variance > np.diag(np.asarray(day @ day.T))).all()
-    np.testing.assert_allclose(variance[2], errors.variance("swvl3", 120), rtol=1e-5)
 
 
 def test_nmc_differences_are_those_of_the_two_forecasts():
