@@ -16,7 +16,12 @@ from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SOIL_WATER
 from tests.kit import lay_out
 from tests.toy import Weathered
 
-COMMANDS = [row.callback.__name__ for row in app.registered_commands if row.callback]
+# Commands of a file of their own come by an application without a name.
+_FLAT = [app, *(group.typer_instance for group in app.registered_groups)]
+_ROWS = [
+    row for one in _FLAT if one and one.info.name != "ensemble" for row in one.registered_commands
+]
+COMMANDS = [row.name or row.callback.__name__ for row in _ROWS if row.callback]
 OPTIONS = {
     "demo": ["--out", "--json"],
     "train": ["DATA...", "--out", "--config", "--resume", "--json"],
@@ -24,8 +29,11 @@ OPTIONS = {
     "rollout": ["MODEL", "DATA", "--out", "--first-guess", "--json"],
     "assimilate": [
         *("MODEL", "DATA", "--obs", "--out", "--method", "--truth", "--first-guess"),
-        *("--window-days", "--control", "--json"),
+        *("--window-days", "--shift-days", "--control", "--background", "--background-error"),
+        *("--background-scale", "--model-error", "--parts", "--bias", "--minimiser", "--members"),
+        *("--restart", "--diagnose", "--json"),
     ],
+    "observe": ["SOURCE...", "--data", "--out", "--product", "--overpass", "--rescale", "--json"],
     "calibrate": [
         *("MODEL", "DATA", "--obs", "--out", "--parameters", "--method", "--chains", "--warmup"),
         *("--draws", "--seed", "--json"),
@@ -272,3 +280,39 @@ def test_assimilate_writes_an_analysis(capsys, monkeypatch):
     words = run(command.replace("analysis.nc", "again.nc"), capsys)
     assert words.startswith("again.nc\n")
     assert "method: 4dvar" in words
+
+
+def test_assimilate_takes_every_option_and_says_what_it_is_worth(capsys):
+    command = (
+        "assimilate model good.nc --obs obs.nc --window-days 5 --shift-days 5 --out weak.nc "
+        "--method weak-4dvar --background climatology --background-scale 0.5 --parts 2 "
+        "--model-error swvl1=0.003 --bias swvl1=0.02 --restart windows --diagnose"
+    )
+    found = run_json(command, capsys)
+    assert found["method"] == "weak-4dvar"
+    assert found["chi_squared_ratio"] > 0.0
+    assert found["swvl1_observation_factor"] > 0.0
+    assert found["swvl1_count"] == 20
+    assert "swvl1_error_2 0.003" in found["background_error"]
+    assert len(list(Path("windows").iterdir())) == 2
+    with xr.open_dataset("weak.nc") as analysis:
+        assert analysis["swvl1_bias"].dims == ("window", "column")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--background-error swvl1", "--background-error 'swvl1', expected name=number such as"),
+        ("--background soil", "--background 'soil' is not known, expected given, climatology"),
+        ("--method 3dvar", "method '3dvar' is not known, expected 4dvar, weak-4dvar"),
+    ],
+)
+def test_an_option_of_assimilate_that_is_none_is_one_line(option, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(f"assimilate model good.nc --obs obs.nc --out none.nc {option}".split())
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2
+    assert words in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not Path("none.nc").exists()
