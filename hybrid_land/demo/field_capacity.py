@@ -20,7 +20,7 @@ _MEMBERS = (1, 7)  # of nine: a low and a high value
 _RECORDS = 730  # half a year from the first state, the only whole one of these runs
 _EVERY = 12  # records: three days
 _NOISE = {"swvl1": 0.02, "swvl2": 0.02}  # m3 m-3, probes in the two upper layers
-_WARMUP, _DRAWS = 20, 50
+_WARMUP, _DRAWS = 20, 100
 _DEPTH = 1  # one parameter: short trajectories are the cheapest for their worth
 _SEED = 3
 
