@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
@@ -103,7 +104,7 @@ def main() -> None:
     truth, given, seen, guess, whole = problem(home, options.columns, options.days)
     model = load_model(options.model)
     observations = read_observations(seen, given)
-    series = {n: whole[n].transpose("time", "column").to_numpy() for n in SOIL_WATER}
+    series = {n: jnp.asarray(whole[n].transpose("time", "column").to_numpy()) for n in SOIL_WATER}
     whole_root = np.asarray(root_zone_soil_moisture(series), np.float64)
     normal = fit_climatology(whole_root, whole["time"].to_numpy()).at(truth["time"].to_numpy())
     actual = whole_root[: truth.sizes["time"]]
