@@ -121,7 +121,7 @@ def innovation_statistics(analysis: xr.Dataset, name: str) -> dict[str, float | 
     }
 
 
-def desroziers(analysis: xr.Dataset, name: str, *, error: float) -> dict[str, float]:
+def desroziers(analysis: xr.Dataset, name: str, *, error: float | None = None) -> dict[str, float]:
     """Are the background's and the observations' errors as large as was said?
 
     With d_b and d_a the departures of the observations from background and analysis,
@@ -131,31 +131,38 @@ def desroziers(analysis: xr.Dataset, name: str, *, error: float) -> dict[str, fl
     Args:
         analysis: in the Analysis form.
         name: an observed variable.
-        error: standard deviation that the observations were given.
+        error: standard deviation that the observations were given; what the analysis says of it
+            if not told.
 
     Returns:
-        `observation_error` and `background_error` as diagnosed, `observation_factor`: what to
-        multiply the stated standard deviation by.
+        `observation_error` and `background_error` as diagnosed in the variable's unit, and
+        `observation_factor` and `background_factor`: what to multiply the stated standard
+        deviations by.
 
     Raises:
         InputError: if the variable was not observed.
     """
     before, after = _pairs(analysis, name)
-    observation = float(np.nanmean(after * before))
-    background = float(np.nanmean((before - after) * before))
-    found = float(np.sqrt(max(observation, 0.0)))
-    return {
-        "observation_error": found,
-        "background_error": float(np.sqrt(max(background, 0.0))),
-        "observation_factor": found / error,
+    observation = max(float(np.nanmean(after * before)), 0.0)
+    background = max(float(np.nanmean((before - after) * before)), 0.0)
+    stated = {
+        kind: float(np.sqrt(np.nanmean(np.square(analysis[f"{name}_{kind}_error"].to_numpy()))))
+        for kind in ("observation", "background")
+        if f"{name}_{kind}_error" in analysis
     }
+    if error is not None:
+        stated["observation"] = error
+    found = {"observation_error": observation**0.5, "background_error": background**0.5}
+    factors = {f"{kind}_factor": found[f"{kind}_error"] / value for kind, value in stated.items()}
+    return found | factors
 
 
 def chi_squared(analysis: xr.Dataset) -> dict[str, float]:
     """Is the cost at the minimum what its errors promise: 2 Jmin as chi squared of p.
 
     With p observations in a window, 2 Jmin has the mean p and the variance 2 p if B and R are
-    right and the model is linear (Bennett 1992; Talagrand 1999).
+    right and the model is linear (Bennett 1992; Talagrand 1999). Columns that did not converge
+    are left out; an observation in two windows that overlap counts in both, as its cost does.
 
     Args:
         analysis: in the Analysis form.
@@ -169,10 +176,10 @@ def chi_squared(analysis: xr.Dataset) -> dict[str, float]:
     """
     terms = ("background", "model_error", "bias", "observation")
     cost = sum(analysis[f"cost_{term}"] for term in terms if f"cost_{term}" in analysis)
-    observations = int(analysis.attrs["observations"])
+    observations = int(analysis["observed"].where(analysis["converged"].astype(bool), 0).sum())
     if observations == 0:
         raise InputError("no observation in any window, expected some; nothing can be tested")
-    total = 2.0 * float(np.sum(np.asarray(cost)))
+    total = 2.0 * float(cost.where(analysis["converged"].astype(bool), 0.0).sum())
     below = float(scipy.stats.chi2.cdf(total, observations))
     return {"ratio": total / observations, "p_value": 2.0 * min(below, 1.0 - below)}
 

@@ -28,11 +28,16 @@ def observed_of(
 
 
 def innovations_of(result: Analysis, keep: int) -> dict[str, np.ndarray]:
-    """Observation minus background and minus analysis, `[record, column]`, of the first records."""
+    """Innovations, residuals and stated errors, `[record, column]`, of the first records."""
     found = {}
-    for name, (before, after) in result.innovations.items():
+    kept = np.asarray(result.converged)
+    for name, (before, reached) in result.innovations.items():
+        after = np.where(kept, np.asarray(reached), np.asarray(before))
         found[f"{name}_innovation"] = np.asarray(before[:keep])
-        found[f"{name}_residual"] = np.asarray(after[:keep])
+        found[f"{name}_residual"] = after[:keep]
+        observed, background = result.stated[name]
+        found[f"{name}_observation_error"] = np.asarray(observed[:keep])
+        found[f"{name}_background_error"] = np.asarray(background[:keep])
     return found
 
 
@@ -40,6 +45,9 @@ def notes_of(result: Analysis, scheme: Scheme) -> dict[str, np.ndarray]:
     """What is told of a window, `[column]` each."""
     names = ("cost_start", "gradient_norm", "signal", "iterations", "converged")
     notes = {name: np.asarray(getattr(result, name)) for name in names}
+    notes["observed"] = sum(
+        np.isfinite(np.asarray(before)).sum(axis=0) for before, _ in result.innovations.values()
+    )
     notes |= {f"cost_{term}": np.asarray(value) for term, value in result.cost.items()}
     for k, label in enumerate(scheme.control.labels):
         if k >= len(scheme.control.start):
@@ -118,6 +126,8 @@ def _what(name: str) -> tuple[str, str]:
         "_analysis_error": "standard deviation of the analysis error",
         "_innovation": "observation minus background",
         "_residual": "observation minus analysis",
+        "_observation_error": "stated standard deviation of the observation error",
+        "_background_error": "stated standard deviation of the background where it was observed",
     }
     for suffix, what in kinds.items():
         if name.endswith(suffix):

@@ -31,13 +31,16 @@ class Analysis:
         control_error: their standard deviations.
         covariance: of the analysis error of v, `[column, whitened, whitened]`.
         innovations: y - H(x_b) and y - H(x_a) by observable, NaN where nothing was observed.
+        stated: standard deviations by observable, NaN where nothing was observed: the
+            observations', and the background's of what they see (the root of H B H^T, model error
+            and bias with it), linear about the analysis.
         cost: the terms of J at the minimum, `[column]`.
         cost_start: J at the background.
         gradient_norm: of J at the minimum.
         signal: degrees of freedom for signal, tr(I - A B^-1).
         iterations: of the minimiser.
-        converged: whether the cost is finite and no higher than the background's; where it is
-            not, the column must keep its background.
+        converged: whether cost and gradient are finite and the cost no higher than the
+            background's; where not, the column must keep its background.
     """
 
     v: Float[Array, "whitened column"]
@@ -50,6 +53,7 @@ class Analysis:
     control_error: Float[Array, "control column"]
     covariance: Float[Array, "column whitened whitened"]
     innovations: dict[str, tuple[Float[Array, "record column"], Float[Array, "record column"]]]
+    stated: dict[str, tuple[Float[Array, "record column"], Float[Array, "record column"]]]
     cost: dict[str, Float[Array, " column"]]
     cost_start: Float[Array, " column"]
     gradient_norm: Float[Array, " column"]
@@ -169,6 +173,10 @@ def make_window_analysis(
         gradient = v + jnp.einsum("iyc,yc->ic", jacobian, departures)
         before = problem.innovations(departures_before)
         after = problem.innovations(departures)
+        one = problem.innovations(jnp.ones_like(departures))
+        prior = problem.innovations(jnp.linalg.norm(jacobian, axis=0))
+        gradient_norm = jnp.linalg.norm(gradient, axis=0)
+        sound = finite & jnp.isfinite(end) & jnp.isfinite(gradient_norm)
         return Analysis(
             v=v,
             series=series,
@@ -180,13 +188,14 @@ def make_window_analysis(
             control_error=deviation(of_control),
             covariance=covariance,
             innovations={name: (before[name], after[name]) for name in before},
+            stated={name: (one[name], prior[name]) for name in before},
             cost=cost,
             cost_start=cost_start,
-            gradient_norm=jnp.linalg.norm(gradient, axis=0),
+            gradient_norm=gradient_norm,
             signal=v.shape[0] - jnp.trace(covariance, axis1=1, axis2=2),
             iterations=iterations,
             # The step limit alone is no failure: a lower cost than the background's is an analysis.
-            converged=finite & jnp.isfinite(end) & (end <= cost_start),
+            converged=sound & (end <= cost_start),
         )
 
     return analyse

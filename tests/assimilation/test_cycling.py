@@ -117,6 +117,17 @@ def test_the_analysis_is_nearer_to_the_truth(twin, cycled):
     assert (analysis.cost_background + analysis.cost_observation <= analysis.cost_start).all()
 
 
+def test_stated_errors_stand_beside_the_innovations(cycled):
+    analysis = cycled[0]
+    seen = np.isfinite(analysis.swvl1_innovation)
+    assert int(seen.sum()) == int(analysis.observed.sum()) == 34
+    for kind in ("observation", "background"):
+        assert (np.isfinite(analysis[f"swvl1_{kind}_error"]) == seen).all()
+    np.testing.assert_allclose(analysis.swvl1_observation_error.to_numpy()[seen], 0.005, rtol=1e-5)
+    np.testing.assert_allclose(analysis.swvl1_background_error[0, :UNSEEN], 0.06, rtol=1e-3)
+    assert "stated" in analysis.swvl1_background_error.attrs["long_name"]
+
+
 def test_attributes_say_how_it_was_made(cycled):
     found = cycled[0].attrs
     assert found["method"] == "4dvar"

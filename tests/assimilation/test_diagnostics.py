@@ -97,6 +97,10 @@ def kalman():
             "swvl1_residual": (dims, observed - value),
             "cost_background": (("window", "column"), 0.4 * cost.sum(axis=0)[None]),
             "cost_observation": (("window", "column"), 0.6 * cost.sum(axis=0)[None]),
+            "observed": (("window", "column"), np.full((1, 2), 4000)),
+            "converged": (("window", "column"), np.ones((1, 2), bool)),
+            "swvl1_observation_error": (dims, np.full_like(value, 0.02)),
+            "swvl1_background_error": (dims, np.full_like(value, 0.08)),
         },
         attrs={"observations": cost.size},
     )
@@ -108,6 +112,9 @@ def test_desroziers_finds_both_errors_and_the_factor(kalman):
     assert found["observation_error"] == pytest.approx(0.02, rel=0.05)
     assert found["background_error"] == pytest.approx(0.04, rel=0.05)
     assert found["observation_factor"] == pytest.approx(2.0, rel=0.05)
+    assert found["background_factor"] == pytest.approx(0.5, rel=0.05)
+    said = desroziers(kalman[0], "swvl1")
+    assert said["observation_factor"] == pytest.approx(1.0, rel=0.05)
     with pytest.raises(InputError, match="no innovations of swvl2"):
         desroziers(kalman[0], "swvl2", error=0.01)
 
@@ -120,7 +127,11 @@ def test_chi_squared_is_one_for_right_errors_and_tells_wrong_ones(kalman):
     wrong = analysis.assign(cost_background=1.2 * analysis.cost_background)
     assert chi_squared(wrong)["p_value"] < 0.01
     with pytest.raises(InputError, match="no observation in any window"):
-        chi_squared(analysis.assign_attrs(observations=0))
+        chi_squared(analysis.assign(observed=0 * analysis.observed))
+    failed = analysis.converged.copy(data=[[True, False]])
+    broken = wrong.cost_background.where(failed)
+    half = chi_squared(analysis.assign(cost_background=broken / 1.2, converged=failed))
+    assert half["ratio"] == pytest.approx(1.0, abs=0.07)
 
 
 def test_coverage_is_what_the_stated_error_promises(kalman):
