@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from assimilation.brightness import brightness_temperature
 from assimilation.exponential_filter import exponential_filter
+from assimilation.probe import PROBE_DEPTHS, at_depth, probe_name
 from assimilation.soil_emission import Polarisation
 from hybrid_land.errors import InputError
 from hybrid_land.interface import DiagnosticsSeries, State, StateSeries
@@ -118,6 +119,16 @@ def _brightness(polarisation: Polarisation) -> Operator:
     )
 
 
+def _probe(quantity: str, centimetres: int) -> Operator:
+    return lambda series, _: at_depth(series, depth=0.01 * centimetres, quantity=quantity)
+
+
+_PROBES = {
+    probe_name(quantity, depth): (quantity, depth)
+    for quantity in ("soil_moisture", "soil_temperature")
+    for depth in PROBE_DEPTHS
+}
+
 OPERATORS: dict[str, Operator] = {
     **{name: _itself(name) for name in (*PROGNOSTIC, *DIAGNOSTIC)},
     "root_zone_soil_moisture": lambda series, _: root_zone_soil_moisture(series),
@@ -126,11 +137,18 @@ OPERATORS: dict[str, Operator] = {
     ),
     "brightness_temperature_h": _brightness("h"),
     "brightness_temperature_v": _brightness("v"),
+    **{name: _probe(*what) for name, what in _PROBES.items()},
 }
 
 
 def _derived(name: str, units: str, long_name: str, lower: float, upper: float) -> Variable:
     return Variable(name, "diagnostic", units, long_name, lower, upper)
+
+
+def _probed(name: str, quantity: str, centimetres: int) -> Variable:
+    layer = VARIABLES["stl1" if quantity == "soil_temperature" else "swvl1"]
+    what = f"{quantity.replace('_', ' ')} at {centimetres} cm"
+    return _derived(name, layer.units, what, layer.lower, layer.upper)
 
 
 # What only an operator gives, in the form of the table of variables.
@@ -155,6 +173,7 @@ DERIVED: dict[str, Variable] = {
             50.0,
             340.0,
         ),
+        *(_probed(name, *what) for name, what in _PROBES.items()),
     )
 }
 
