@@ -24,10 +24,12 @@ from assimilation.form import (
     saved_names,
     scores_against,
 )
+from assimilation.gradients import fault_of
 from assimilation.methods import Options, Scheme, scheme_of
 from assimilation.observations import Observations
 from assimilation.operators import Context, Series, on_records
 from assimilation.restart import load_window, save_window
+from assimilation.variational import Problem
 from assimilation.window import Analysis, make_window_analysis
 from hybrid_land.columns import (
     forcing_from,
@@ -87,8 +89,9 @@ def assimilate(
       Kalman filter does in windows of a day (de Rosnay et al. 2013).
 
     A column whose minimisation fails keeps its background and is named in the attribute
-    `not_converged`. With a shift shorter than the window, windows overlap, the output is that of
-    the last window but for its overlap, and observations in the overlap are used again.
+    `not_converged`; where nothing was observed at all, the analysis is the background and the
+    attribute `notice` says so. With a shift shorter than the window, windows overlap, the output is
+    that of the last window but for its overlap, and observations in the overlap are used again.
 
     Args:
         model: anything with the `step` interface.
@@ -116,7 +119,8 @@ def assimilate(
     Raises:
         InputError: for an unknown method, option or control variable, a window longer than the
             data or shorter than a step, data that do not fit the model, a first guess or truth
-            that does not fit the data, or a restart folder of another run.
+            that does not fit the data, a restart folder of another run, or a gradient that is not
+            finite in any column (the variable and the step are named).
     """
     options = options or Options()
     require_model_fits(model, data)
@@ -167,6 +171,8 @@ def assimilate(
         "not_converged": "; ".join(f"window {w} column {c}" for w, c in failed) or "none",
         "observations": int(sum(float(mask.sum()) for mask in observations.mask.values())),
     }
+    if not analysis.attrs["observations"]:
+        analysis.attrs["notice"] = "no observation in any window: the analysis is the background"
     if truth is not None:
         analysis.attrs |= scores_against(truth, analysis)
     return analysis
@@ -202,6 +208,10 @@ def _make_cycle(
         if carry.members is not None:
             now = ensemble_root(root, carry.members, weight=options.ensemble_weight)
         result = analyse(carry.parameters, carry.state, forcing, seen, now)
+        if not np.isfinite(np.asarray(result.gradient_norm)).any():
+            wide = jnp.zeros((*now.shape[:2], result.v.shape[-1]), now.dtype)
+            given_here = (carry.parameters, carry.state, forcing, seen, wide)
+            raise fault_of(Problem(model, *given_here, scheme.control), window=number)
         kept = np.asarray(result.converged)
         head = {name: series[:keep] for name, series in forcing.items()}
         free, free_end = forward(given, carry.free, head)

@@ -67,8 +67,9 @@ def taylor_test(
     steps = np.asarray(lengths)
     costs = jax.jit(jax.vmap(lambda h: total(v + h * direction)))(jnp.asarray(steps))
     remainders = np.abs(np.asarray(costs) - float(value) - steps * along)
-    # Two neighbours say an order where the smaller remainder stands well above rounding.
-    rounding = 50.0 * np.finfo(np.asarray(value).dtype).eps * abs(float(value))
+    # Two neighbours say an order where the smaller remainder stands well above rounding, which is
+    # that of small differences of observations and run, thousands of times the cost's own.
+    rounding = 1e4 * np.finfo(np.asarray(value).dtype).eps * abs(float(value))
     sound = remainders[1:] > rounding
     factors = np.log(remainders[:-1] / np.maximum(remainders[1:], 1e-300))
     orders = factors / np.log(steps[:-1] / steps[1:])

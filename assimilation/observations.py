@@ -46,7 +46,11 @@ class Observations:
 
 
 def read_observations(
-    source: str | Path | xr.Dataset, data: xr.Dataset, *, name: str | None = None
+    source: str | Path | xr.Dataset,
+    data: xr.Dataset,
+    *,
+    name: str | None = None,
+    allow_none: bool = False,
 ) -> Observations:
     """Read observations and put them on the records and columns of `data`.
 
@@ -59,10 +63,11 @@ def read_observations(
             its standard deviation as `<name>_error` of the same or a smaller shape.
         data: the model's data, whose records are used.
         name: what to call the observations in a message.
+        allow_none: whether all values may be missing, as in a period that screening left empty.
 
     Raises:
-        InputError: for an unknown observable, no observation at all, an error that is missing or
-            not positive, another unit, a time outside the data or a column not in it.
+        InputError: for an unknown observable, no observation unless that is allowed, an error that
+            is missing or not positive, another unit, a time outside the data or a column not in it.
     """
     label = name or (str(source) if not isinstance(source, xr.Dataset) else "the observations")
     observed = source if isinstance(source, xr.Dataset) else open_netcdf(source)
@@ -105,7 +110,7 @@ def read_observations(
         values[key] = jnp.asarray(np.where(mask, total / np.maximum(number, 1), 0.0), jnp.float32)
         errors[key] = jnp.asarray(np.where(mask, largest, 1.0), jnp.float32)
         masks[key] = jnp.asarray(mask, jnp.float32)
-    if not any(bool(mask.any()) for mask in masks.values()):
+    if not allow_none and not any(bool(mask.any()) for mask in masks.values()):
         raise InputError(
             f"{label}: all observations are missing (NaN), expected at least one value; check the "
             "quality screening that made the file"

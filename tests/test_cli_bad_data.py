@@ -176,6 +176,7 @@ OBSERVATIONS = {
         "all observations are missing",
         "expected at least one",
         "check",
+        command="calibrate model good.nc --obs bad.nc --out out.nc",
     ),
     "zero error": observed(
         lambda ds: ds.assign(swvl1_error=0.0 * ds.swvl1_error),

@@ -135,6 +135,7 @@ def test_attributes_say_how_it_was_made(cycled):
     assert found["control"] == ", ".join(SOIL_WATER)
     assert found["background_error"].startswith("swvl1 0.06")
     assert found["not_converged"] == "none"
+    assert "notice" not in found
     assert found["observations"] == 34
     assert cycled[0].swvl1.attrs["units"] == "m3 m-3"
     assert cycled[0].swvl1_analysis_error.attrs["long_name"].startswith("volumetric soil water")
