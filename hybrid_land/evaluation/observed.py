@@ -84,6 +84,28 @@ def scores_against(
     }
 
 
+def moving_anomaly(
+    series: Float[np.ndarray, " time"], *, records: int, fewest: int = 20
+) -> Float[np.ndarray, " time"]:
+    """Departure of a series from its own centred moving mean, NaN where it is missing.
+
+    For records too short for a climatology (Albergel et al. 2012, Remote Sens. Environ. 118, 215,
+    take five weeks).
+
+    Args:
+        series: NaN where missing.
+        records: in the mean; at an end, or around a gap, of those that there are.
+        fewest: values that a mean must have; NaN where there are fewer.
+    """
+    seen = np.isfinite(series)
+    window = np.ones(records + 1 - records % 2)
+    half = len(window) // 2
+    count = np.convolve(seen, window, "full")[half : half + len(series)]
+    total = np.convolve(np.where(seen, series, 0.0), window, "full")[half : half + len(series)]
+    mean = np.where(count >= fewest, total / np.maximum(count, 1.0), np.nan)
+    return np.where(seen, series - mean, np.nan)
+
+
 def against_observations(
     runs: Mapping[str, xr.Dataset], observations: xr.Dataset
 ) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from hybrid_land.errors import InputError
 from hybrid_land.evaluation.observed import (
     against_observations,
     layer_of,
+    moving_anomaly,
     observed_series,
     scores_against,
 )
@@ -105,3 +106,25 @@ def test_other_times_or_several_columns_are_refused() -> None:
         against_observations({"m": run.isel(time=slice(0, 40))}, site)
     with pytest.raises(InputError, match="m: 2 columns, expected the site's one"):
         against_observations({"m": run.isel(column=[0, 0])}, site)
+
+
+def test_anomalies_are_from_a_mean_that_moves_along():
+    series = 0.2 + 0.001 * np.arange(400.0)
+    found = moving_anomaly(series, records=40)
+    np.testing.assert_allclose(found[20:-20], 0.0, atol=1e-12)
+    assert found[0] < 0 < found[-1], "at the ends the mean is of one side alone"
+    pulse = np.zeros(400)
+    pulse[200] = 1.0
+    found = moving_anomaly(pulse, records=41)
+    np.testing.assert_allclose(found[200], 1.0 - 1.0 / 41.0)
+    np.testing.assert_allclose(found[[180, 220]], -1.0 / 41.0)
+    np.testing.assert_array_equal(found[[179, 221]], 0.0)
+
+
+def test_missing_values_have_no_anomaly_and_do_not_count_in_the_mean():
+    series = np.full(100, 3.0)
+    series[::2] = np.nan
+    found = moving_anomaly(series, records=40, fewest=20)
+    assert np.isnan(found[::2]).all()
+    np.testing.assert_allclose(found[41], 0.0, atol=1e-12)
+    assert np.isnan(found[1]), "11 values are fewer than 20"
