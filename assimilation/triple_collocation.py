@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 import xarray as xr
+from jaxtyping import Float
 
 from hybrid_land.errors import InputError
 
 MINIMUM = 100  # triplets; Zwieback et al. 2012 ask for several hundred for 10 percent
+_RESAMPLES = 1000
 
 
 def triple_collocation(
@@ -20,6 +23,8 @@ def triple_collocation(
     every: str = "1D",
     minimum: int = MINIMUM,
     skip_few: bool = False,
+    confidence: float | None = None,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Estimate the error of each of three products, column by column, by pytesmo's `tcol_metrics`.
 
@@ -38,20 +43,30 @@ def triple_collocation(
             intervals that all three have are triplets.
         minimum: triplets that a column must have.
         skip_few: leave a column with fewer empty (NaN) instead of raising.
+        confidence: level of an interval by the bootstrap, such as 0.95; none if not given. It
+            takes triplets for independent, and is too narrow where errors last for days.
+        seed: of the bootstrap.
 
     Returns:
         Dims `(product, column)`: `error_std` in the product's own units, `scaled_error_std` in
         the reference's, `beta` (the factor that scales to the reference), `snr` in dB; `count`
-        of triplets on column. NaN where the estimate of the variance is not positive: too few
-        triplets, or the assumptions do not hold.
+        of triplets on column; with a confidence, `error_std_lower` and `error_std_upper`, the
+        lower one zero where that quantile of the variance is not positive. NaN where the estimate
+        of the variance is not positive: too few triplets, or the assumptions do not hold.
 
     Raises:
-        InputError: for other numbers of columns, times that are no dates, or too few triplets.
+        InputError: for other numbers of columns, times that are no dates, too few triplets, or a
+            confidence that is not between 0 and 1.
     """
     from pytesmo.metrics import tcol_metrics
 
     if len(names) != 3 or len(set(names)) != 3:
         raise InputError(f"names {tuple(names)}, expected three different ones; name each product")
+    if confidence is not None and not 0.0 < confidence < 1.0:
+        raise InputError(
+            f"confidence of {confidence:g}, expected a level between 0 and 1 such as 0.95; correct "
+            "it"
+        )
     series = []
     for name, values in zip(names, (first, second, third), strict=True):
         if set(values.dims) != {"time", "column"}:
@@ -75,6 +90,7 @@ def triple_collocation(
     aligned = [table.loc[common].to_numpy() for table in series]
     columns = first.sizes["column"]
     found = {key: np.full((3, columns), np.nan) for key in ("scaled", "snr", "beta")}
+    bounds = np.full((2, 3, columns), np.nan)
     count = np.zeros(columns, np.int64)
     for column in range(columns):
         three = np.stack([part[:, column] for part in aligned])
@@ -94,9 +110,12 @@ def triple_collocation(
         found["snr"][:, column] = np.where(sound, snr, np.nan)
         found["scaled"][:, column] = np.where(sound, scaled, np.nan)
         found["beta"][:, column] = np.where(sound, beta, np.nan)
+        if confidence is not None:
+            interval = _interval(three, confidence, seed)
+            bounds[:, :, column] = np.where(sound, interval, np.nan)
     units = {"units": str(first.attrs.get("units", "m3 m-3"))}
     dims = ("product", "column")
-    return xr.Dataset(
+    result = xr.Dataset(
         {
             "error_std": (
                 dims,
@@ -115,3 +134,38 @@ def triple_collocation(
         coords={"product": list(names)},
         attrs={"title": "Triple collocation", "every": every, "reference": names[0]},
     )
+    if confidence is not None:
+        result.attrs["confidence"] = confidence
+        for name, values in zip(("lower", "upper"), bounds, strict=True):
+            words = {"long_name": f"{name} bound of error_std, level {confidence:g}"}
+            result[f"error_std_{name}"] = (dims, values, units | words)
+    return result
+
+
+def _variances(
+    first: np.ndarray, second: np.ndarray, third: np.ndarray, axis: int = -1
+) -> np.ndarray:
+    """Error variances of three products in their own units, `[product, ...]`."""
+    a, b, c = (x - x.mean(axis=axis, keepdims=True) for x in (first, second, third))
+    ab, ac, bc = ((x * y).mean(axis=axis) for x, y in ((a, b), (a, c), (b, c)))
+    aa, bb, cc = ((x * x).mean(axis=axis) for x in (a, b, c))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([aa - ab * ac / bc, bb - ab * bc / ac, cc - ac * bc / ab])
+
+
+def _interval(
+    three: Float[np.ndarray, "product triplet"], level: float, seed: int
+) -> Float[np.ndarray, "bound product"]:
+    """Lower and upper bound of the error's standard deviation by the percentile bootstrap."""
+    found = scipy.stats.bootstrap(
+        tuple(three),
+        _variances,
+        paired=True,
+        vectorized=True,
+        n_resamples=_RESAMPLES,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = found.confidence_interval
+    return np.sqrt(np.maximum(np.stack([low, high]), 0.0))

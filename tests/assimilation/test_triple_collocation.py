@@ -85,3 +85,28 @@ def test_faults_are_named(spoil, message):
 def test_names_must_differ():
     with pytest.raises(InputError, match="expected three different ones; name each product"):
         triple_collocation(*three(days=200), names=("a", "a", "b"))
+
+
+def test_an_interval_holds_the_error_as_often_as_it_says():
+    """Of 40 intervals of 90 percent, some miss and not many."""
+    given = three(days=400, columns=20)
+    found = triple_collocation(*given, confidence=0.9)
+    inside = []
+    # Of the third, whose error is small beside its signal, some estimates are not positive.
+    for product, error in zip(("first", "second"), ERRORS, strict=False):
+        mine = found.sel(product=product)
+        assert (mine["error_std_lower"] < mine["error_std"]).all()
+        assert (mine["error_std"] < mine["error_std_upper"]).all()
+        within = (mine["error_std_lower"] <= error) & (error <= mine["error_std_upper"])
+        inside.append(float(within.mean()))
+    assert 0.75 <= np.mean(inside) <= 0.975
+    again = triple_collocation(*given, confidence=0.9)
+    np.testing.assert_array_equal(found["error_std_upper"], again["error_std_upper"])
+    assert found.attrs["confidence"] == 0.9
+    assert "error_std_lower" not in triple_collocation(*given)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0])
+def test_a_level_that_is_no_share_is_refused(confidence):
+    with pytest.raises(InputError, match=r"confidence of .* expected a level between 0 and 1"):
+        triple_collocation(*three(days=200), confidence=confidence)
