@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from hybrid_land.errors import InputError
 from hybrid_land.forecasts import from_starts
@@ -167,3 +167,28 @@ def nmc_root(
     differences = np.stack([(older[name] - newer[name]).ravel() for name in names])
     covariance = np.atleast_2d(scale**2 * np.cov(differences.astype(np.float64)))
     return covariance_root(names, covariance, source="the covariance by the NMC method")
+
+
+def carried_root(
+    analysed: Float[Array, "start whitened column"],
+    growth: Float[Array, " start"],
+    *,
+    sound: Bool[Array, " column"],
+    otherwise: Float[Array, "start start"],
+) -> Float[Array, "start start column"]:
+    """U of the next window's background: the analysis error carried there, and what grew on top.
+
+    B = M A M^T + Q, as in the extended Kalman filter (Jazwinski 1970, chapter 8), with M the
+    tangent of the analysed trajectory.
+
+    Args:
+        analysed: square root of M A M^T, `Analysis.next_root`.
+        growth: standard deviations of what the model's own error adds; Q is their squares.
+        sound: columns whose analysis was kept.
+        otherwise: U for the other columns.
+    """
+    carried = jnp.einsum("iwc,jwc->cij", analysed, analysed)
+    least = 1e-6 * jnp.diagonal(otherwise @ otherwise.T)  # of each variance, for the factors' sake
+    found = jnp.linalg.cholesky(carried + jnp.diag(growth**2 + least)[None])
+    usable = sound & jnp.all(jnp.isfinite(found), axis=(1, 2))
+    return jnp.moveaxis(jnp.where(usable[:, None, None], found, otherwise[None]), 0, -1)

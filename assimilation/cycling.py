@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
+from assimilation.covariance import DAY, carried_root
 from assimilation.ensemble import analysed_members, centred_draws, ensemble_root, propagated
 from assimilation.form import (
     ROOT_ZONE,
@@ -25,7 +26,7 @@ from assimilation.form import (
     scores_against,
 )
 from assimilation.gradients import fault_of
-from assimilation.methods import Options, Scheme, scheme_of
+from assimilation.methods import Options, Scheme, scheme_of, with_start
 from assimilation.observations import Observations
 from assimilation.operators import Context, Series, on_records
 from assimilation.restart import load_window, save_window
@@ -56,12 +57,14 @@ class _Carry:
         state: the background at the next window's start.
         free: state of the open loop there.
         members: perturbations of the control vector there, `[member, control, column]`, or none.
+        root: U of the elements at the window's start there, where it is carried along.
     """
 
     parameters: Parameters
     state: State
     free: State
-    members: Float[Array, "member control column"] | None
+    members: Float[Array, "member control column"] | None = None
+    root: Float[Array, "start start column"] | None = None
 
 
 def assimilate(
@@ -207,7 +210,9 @@ def _make_cycle(
         now = root
         if carry.members is not None:
             now = ensemble_root(root, carry.members, weight=options.ensemble_weight)
-        result = analyse(carry.parameters, carry.state, forcing, seen, now)
+        elif carry.root is not None:
+            now = with_start(root, carry.root)
+        result = analyse(carry.parameters, carry.state, forcing, seen, now, keep=keep)
         if not np.isfinite(np.asarray(result.gradient_norm)).any():
             wide = jnp.zeros((*now.shape[:2], result.v.shape[-1]), now.dtype)
             given_here = (carry.parameters, carry.state, forcing, seen, wide)
@@ -241,6 +246,12 @@ def _make_cycle(
             begin = _begun_from(start, result, parameters, carry, kept)
             spread = propagate(parameters, begin, draws, head)
             end[f"{_STATE_OF}members"] = options.inflation * spread
+        if scheme.propagate:
+            first = root[: len(start), : len(start)]
+            days = keep * model.time_step / DAY
+            end[f"{_STATE_OF}root"] = carried_root(
+                result.next_root, scheme.growth * days**0.5, sound=kept, otherwise=first
+            )
         return arrays | {name: np.asarray(x) for name, x in end.items()}
 
     return cycle
@@ -277,12 +288,13 @@ def _carry_from(arrays: Mapping[str, np.ndarray]) -> _Carry:
         prefix = f"{_STATE_OF}{kind}/"
         return {n.removeprefix(prefix): jnp.asarray(arrays[n]) for n in arrays if prefix in n}
 
-    members = arrays.get(f"{_STATE_OF}members")
+    members, root = (arrays.get(f"{_STATE_OF}{name}") for name in ("members", "root"))
     return _Carry(
         group("parameters"),
         group("state"),
         group("free"),
         None if members is None else jnp.asarray(members),
+        None if root is None else jnp.asarray(root),
     )
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from assimilation.control import ControlVector, moved, repeated_over
 from assimilation.forced import PREFIX, forced
 from assimilation.observations import Observations
-from assimilation.operators import OPERATORS, Context, Series, on_records
+from assimilation.operators import Context, Series, on_records, operator_of
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
 
@@ -74,6 +74,22 @@ class Problem:
         last = {name: after[-1] for name, after in states.items()}
         return on_records(state, states, diagnostics), last
 
+    def onwards(
+        self, v: Float[Array, "whitened column"], series: Series, last: State, keep: int
+    ) -> Float[Array, "start column"]:
+        """The elements of the control vector's start where the next window starts.
+
+        Args:
+            v: whitened control vector.
+            series: its trajectory.
+            last: the state after it.
+            keep: records to the next window's start, at most those of the window.
+        """
+        parameters, _ = self.start(v)
+        records = next(iter(self.forcing.values())).shape[0]
+        state = last if keep == records else {name: series[name][keep] for name in last}
+        return jnp.stack([(parameters | state)[name] for name in self.control.start])
+
     def context(self, v: Float[Array, "whitened column"]) -> Context:
         """What the operators need besides the trajectory."""
         return Context(self.model.time_step, self.start(v)[0], self.forcing)
@@ -86,7 +102,7 @@ class Problem:
         bias = dict(zip(self.control.bias, self.increments(v)["bias"], strict=True))
         parts = []
         for name, value in seen.values.items():
-            lacking = value - OPERATORS[name](series, context)
+            lacking = value - operator_of(name)(series, context)
             if name in bias:
                 lacking = lacking - bias[name][None]
             parts.append(seen.mask[name] * lacking / seen.errors[name])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,6 +31,10 @@ class Analysis:
         control: analysed values of the control vector's elements, `[control, column]`.
         control_error: their standard deviations.
         covariance: of the analysis error of v, `[column, whitened, whitened]`.
+        next_root: square root of the analysis error's covariance of the elements at the window's
+            start (`ControlVector.start`), carried by the tangent model to where the next window
+            begins, `[start, whitened, column]`; by the observations before that alone, since the
+            next window uses the others again.
         innovations: y - H(x_b) and y - H(x_a) by observable, NaN where nothing was observed.
         stated: standard deviations by observable, NaN where nothing was observed: the
             observations', and the background's of what they see (the root of H B H^T, model error
@@ -52,6 +57,7 @@ class Analysis:
     control: Float[Array, "control column"]
     control_error: Float[Array, "control column"]
     covariance: Float[Array, "column whitened whitened"]
+    next_root: Float[Array, "start whitened column"]
     innovations: dict[str, tuple[Float[Array, "record column"], Float[Array, "record column"]]]
     stated: dict[str, tuple[Float[Array, "record column"], Float[Array, "record column"]]]
     cost: dict[str, Float[Array, " column"]]
@@ -88,8 +94,9 @@ def make_window_analysis(
         amplitude: of the runs of the minimiser `secant`.
 
     Returns:
-        `analyse(parameters, background, forcing, observations, root)` with leaves `[column]` and
-        `[record, column]`, and `root` U `[control, whitened]`, or with an axis of columns last.
+        `analyse(parameters, background, forcing, observations, root, *, keep=None)` with leaves
+        `[column]` and `[record, column]`, and `root` U `[control, whitened]`, or with an axis of
+        columns last; `keep`: records to where the next window begins, the window's if not given.
     """
 
     # The minimiser rebuilds its arguments with leaves of other types: plain containers only.
@@ -118,15 +125,17 @@ def make_window_analysis(
             amplitude=amplitude,
         )
 
-    @jax.jit
-    def outcome(data: Any, v: Array) -> tuple[Any, Any, Any, Any]:
-        """At v: departures, controls and wanted series with their slopes; trajectory and end."""
+    @partial(jax.jit, static_argnums=2)
+    def outcome(data: Any, v: Array, keep: int) -> tuple[Any, Any, Any, Any]:
+        """At v: departures, controls, wanted series and the next window's start, with slopes."""
         problem = problem_of(data)
 
         def differentiated(v: Array) -> tuple[Any, Any]:
             series, last = problem.trajectory(v)
             wanted = {name: OPERATORS[name](series, problem.context(v)) for name in error_of}
-            return (problem.departures(v, series), problem.values(v), wanted), (series, last)
+            onwards = problem.onwards(v, series, last, keep)
+            found = (problem.departures(v, series), problem.values(v), wanted, onwards)
+            return found, (series, last)
 
         def slope(direction: Array) -> Any:
             tangent = jnp.broadcast_to(direction[:, None], v.shape)
@@ -149,6 +158,8 @@ def make_window_analysis(
         forcing: ForcingSeries,
         observations: Observations,
         root: Float[Array, "control whitened *column"],
+        *,
+        keep: int | None = None,
     ) -> Analysis:
         seen = (observations.values, observations.errors, observations.mask)
         columns = jax.tree.leaves(background)[0].shape[-1]
@@ -158,10 +169,13 @@ def make_window_analysis(
         found, iterations = lowest(data)
         finite = jnp.all(jnp.isfinite(found), axis=0)
         v = jnp.where(finite[None], found, 0.0)
-        (departures, values, _), slopes, series, last = outcome(data, v)
-        jacobian, of_control, of_series = slopes
-        hessian = jnp.einsum("iyc,jyc->cij", jacobian, jacobian)
-        covariance = jnp.linalg.inv(hessian + jnp.eye(v.shape[0], dtype=root.dtype)[None])
+        records = jax.tree.leaves(forcing)[0].shape[0]
+        keep = records if keep is None else keep
+        (departures, values, _, _), slopes, series, last = outcome(data, v, keep)
+        jacobian, of_control, of_series, of_next = slopes
+        covariance = _inverse_hessian(jacobian)
+        used = jnp.arange(jacobian.shape[1]) % records < keep
+        half = jnp.linalg.cholesky(_inverse_hessian(jacobian * used[None, :, None]))
 
         def deviation(slope: Float[Array, "whitened value column"]) -> Array:
             variance = jnp.einsum("ivc,cij,jvc->vc", slope, covariance, slope)
@@ -187,6 +201,7 @@ def make_window_analysis(
             control=values,
             control_error=deviation(of_control),
             covariance=covariance,
+            next_root=jnp.einsum("isc,cij->sjc", of_next, half),
             innovations={name: (before[name], after[name]) for name in before},
             stated={name: (one[name], prior[name]) for name in before},
             cost=cost,
@@ -199,3 +214,11 @@ def make_window_analysis(
         )
 
     return analyse
+
+
+def _inverse_hessian(
+    jacobian: Float[Array, "whitened observation column"],
+) -> Float[Array, "column whitened whitened"]:
+    """(I + J^T J)^-1 of each column."""
+    hessian = jnp.einsum("iyc,jyc->cij", jacobian, jacobian)
+    return jnp.linalg.inv(hessian + jnp.eye(jacobian.shape[0], dtype=jacobian.dtype)[None])
