@@ -246,11 +246,12 @@ def _make_cycle(
             begin = _begun_from(start, result, parameters, carry, kept)
             spread = propagate(parameters, begin, draws, head)
             end[f"{_STATE_OF}members"] = options.inflation * spread
-        if scheme.propagate:
-            first = root[: len(start), : len(start)]
-            days = keep * model.time_step / DAY
+        if scheme.growth is not None:
             end[f"{_STATE_OF}root"] = carried_root(
-                result.next_root, scheme.growth * days**0.5, sound=kept, otherwise=first
+                result.next_root,
+                scheme.growth * (keep * model.time_step / DAY) ** 0.5,
+                sound=jnp.asarray(kept),
+                otherwise=root[: len(start), : len(start)],
             )
         return arrays | {name: np.asarray(x) for name, x in end.items()}
 

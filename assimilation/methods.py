@@ -73,8 +73,8 @@ class Scheme:
         max_iterations: of the minimiser.
         amplitude: of the runs of the minimiser `secant`.
         members: of an ensemble that goes along, none for 0.
-        propagate: whether the error of the elements at the window's start goes along.
-        growth: by which it grows in a day, `[start]`, where it does.
+        growth: by which the error of the elements at the window's start grows in a day, `[start]`,
+            where it goes along from window to window.
     """
 
     control: ControlVector
@@ -83,7 +83,6 @@ class Scheme:
     max_iterations: int
     amplitude: float = 0.1
     members: int = 0
-    propagate: bool = False
     growth: Float[Array, " start"] | None = None
 
 
@@ -150,8 +149,7 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
         root,
         options.minimiser,
         options.max_iterations,
-        propagate=options.propagate,
-        growth=growth,
+        growth=growth if options.propagate else None,
     )
 
 

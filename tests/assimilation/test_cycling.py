@@ -228,3 +228,44 @@ def test_a_first_guess_or_truth_that_does_not_fit_is_named(twin):
         assimilate(model, data, observations, truth=truth.isel(column=[0]))
     with pytest.raises(InputError, match="the truth has other times"):
         assimilate(model, data, observations, truth=truth.isel(time=slice(0, 9)))
+
+
+def test_propagated_background_error_makes_windows_as_good_as_one(twin):
+    # For a linear model without error, the Kalman filter: what windows give at their end is what
+    # one window over all of them gives, and as sure.
+    model, data, _, observations, guess = twin
+    given = {"first_guess": guess, "method": "4dvar"}
+    options = Options(propagate=True, growth={})
+    parts = assimilate(model, data, observations, window_days=2.5, options=options, **given)
+    whole = assimilate(model, data, observations, window_days=12.5, **given)
+    apart = assimilate(model, data, observations, window_days=2.5, **given)
+    last = {"time": -1, "column": slice(0, UNSEEN)}
+    for name in ("swvl1", "swvl3", "swvl3_analysis_error"):
+        expected = whole[name].isel(last).to_numpy()
+        np.testing.assert_allclose(parts[name].isel(last).to_numpy(), expected, rtol=2e-3)
+        assert np.all(np.abs(apart[name].isel(last).to_numpy() - expected) > 0.01 * expected)
+
+
+def test_propagated_background_error_grows_as_told(twin):
+    model, data, _, observations, guess = twin
+    errors = {}
+    for growth in (0.0, 0.01):
+        options = Options(propagate=True, growth={"swvl3": growth} if growth else {})
+        analysis = assimilate(
+            model, data, observations, first_guess=guess, window_days=2.5, options=options
+        )
+        errors[growth] = analysis["swvl3_analysis_error"].isel(column=0).to_numpy()
+    np.testing.assert_allclose(errors[0.0][:10], errors[0.01][:10])
+    grown = np.sqrt(errors[0.0][10] ** 2 + 2.5 * 0.01**2)
+    np.testing.assert_allclose(errors[0.01][10], grown, rtol=1e-4)
+
+
+def test_propagated_background_error_restarts_to_the_same(twin, tmp_path):
+    model, data, _, observations, guess = twin
+    given = {"first_guess": guess, "window_days": 5.0, "options": Options(propagate=True)}
+    whole = assimilate(model, data, observations, restart=tmp_path, **given)
+    for saved in sorted(tmp_path.iterdir())[1:]:
+        saved.unlink()
+    again = assimilate(model, data, observations, restart=tmp_path, **given)
+    np.testing.assert_array_equal(again["swvl3"], whole["swvl3"])
+    np.testing.assert_array_equal(again["swvl3_analysis_error"], whole["swvl3_analysis_error"])
