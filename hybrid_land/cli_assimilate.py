@@ -1,6 +1,6 @@
 """The command line's part for assimilation: observations into a model, window by window."""
 
-from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,25 +72,65 @@ def assimilate_command(
     restart: Annotated[
         Path | None, typer.Option(help="Folder that keeps each window, to go on from.")
     ] = None,
-    diagnose: Annotated[
-        bool, typer.Option("--diagnose", help="Chi squared, Desroziers and innovations, too.")
+    withhold: Annotated[
+        float, typer.Option(help="Share of the observations to verify with instead, such as 0.2.")
+    ] = 0.0,
+    withhold_seed: Annotated[int, typer.Option(min=0, help="Of what is withheld.")] = 0,
+    taylor_test: Annotated[
+        bool, typer.Option("--taylor-test", help="Is the cost's gradient right? Order 2 if so.")
     ] = False,
+    adjoint_test: Annotated[
+        bool, typer.Option("--adjoint-test", help="Do tangent and adjoint agree?")
+    ] = False,
+    chi_squared: Annotated[
+        bool, typer.Option("--chi-squared", help="Is the cost at the minimum what B and R promise?")
+    ] = False,
+    desroziers: Annotated[
+        bool, typer.Option("--desroziers", help="Factors for B and R from the departures.")
+    ] = False,
+    innovations: Annotated[
+        bool, typer.Option("--innovations", help="Mean, spread and memory of the innovations.")
+    ] = False,
+    rank: Annotated[
+        bool, typer.Option("--rank", help="Rank and coverage of --truth in the analysis.")
+    ] = False,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="All of these that what is given allows.")
+    ] = False,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for a figure of each, of increments and a map.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Correct a model's state (and field capacity) by observations; write the analysis."""
     from assimilation import Options, assimilate, read_observations
-    from hybrid_land.cli import answer, listed, open_data, progress_of
+    from assimilation.diagnose import DIAGNOSTICS
+    from assimilation.diagnose import diagnose as diagnosed
+    from assimilation.gradients import window_problem
+    from assimilation.verification import withhold as shared_out
+    from hybrid_land.cli import answer, listed, open_data, progress_of, tell
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data import save
-    from hybrid_land.data.files import require_writable
+    from hybrid_land.data.files import require_folder, require_writable
     from hybrid_land.data.first_guess import read_first_guess
     from hybrid_land.models.store import load_model
 
     require_writable(out)
+    if figures is not None:
+        require_folder(figures)
+    if rank and truth is None:
+        raise InputError("--rank without --truth, expected the file of a truth; give it")
+    flags = (taylor_test, adjoint_test, chi_squared, desroziers, innovations, rank)
+    wanted = [name for name, on in zip(DIAGNOSTICS, flags, strict=True) if on]
+    if diagnose:
+        wanted = [name for name in DIAGNOSTICS if name != "rank" or truth is not None]
     emulator = load_model(model)
     forcing = open_data(data)
     require_model_fits(emulator, forcing, source=data)
-    observations = read_observations(obs, forcing)
+    observations = read_observations(obs, forcing, allow_none=True)
+    withheld = None
+    if withhold != 0.0:
+        observations, withheld = shared_out(observations, withhold, seed=withhold_seed)
     names = listed(control, option="--control")
     chosen: dict[str, Any] = {
         "control": names,
@@ -104,21 +144,41 @@ def assimilate_command(
         chosen["model_error"] = numbers_of(model_error, option="--model-error")
     if background != "given":
         chosen["root"] = _root(background, names, emulator, model, forcing, background_scale)
+    guess = None if first_guess is None else read_first_guess(first_guess, forcing)
+    actual = None if truth is None else open_data(str(truth), required=SOIL_WATER)
+    options = Options(**chosen)
     analysis = assimilate(
         emulator,
         forcing,
         observations,
-        first_guess=None if first_guess is None else read_first_guess(first_guess, forcing),
+        first_guess=guess,
         method=method,
         window_days=window_days,
         shift_days=shift_days,
-        options=Options(**chosen),
-        truth=None if truth is None else open_data(str(truth), required=SOIL_WATER),
+        options=options,
+        truth=actual,
         restart=restart,
         progress=progress_of("window"),
     )
-    if diagnose:
-        analysis.attrs |= diagnosed(analysis, observations.errors)
+    analysis.attrs |= diagnosed(
+        analysis,
+        wanted,
+        problem=partial(
+            window_problem,
+            emulator,
+            forcing,
+            observations,
+            first_guess=guess,
+            method=method,
+            window_days=window_days,
+            options=options,
+        ),
+        truth=actual,
+        withheld=withheld,
+        folder=figures,
+    )
+    if "notice" in analysis.attrs:
+        tell(f"{obs}: {analysis.attrs['notice']}")
     save(analysis, out)
     words = "\n".join(f"{key}: {value}" for key, value in analysis.attrs.items())
     answer({"out": str(out), **analysis.attrs}, as_json=as_json, words=f"{out}\n{words}")
@@ -164,30 +224,3 @@ def _root(
         found = scale**2 * load_errors(model_name).covariance(lead, variables=names)
         return covariance_root(names, found, source="the covariance of the model's errors")
     return nmc_root(names, model, data, scale=scale)
-
-
-def diagnosed(analysis: "xr.Dataset", errors: Mapping[str, Any]) -> dict[str, float | int]:
-    """What the analysis says of its own errors, for its attributes.
-
-    Args:
-        analysis: in the Analysis form.
-        errors: stated standard deviations by observable, one where nothing was observed.
-    """
-    import numpy as np
-
-    from assimilation.diagnostics import chi_squared, desroziers, innovation_statistics
-
-    found: dict[str, float | int] = {
-        f"chi_squared_{key}": value for key, value in chi_squared(analysis).items()
-    }
-    for name, stated in errors.items():
-        seen = np.isfinite(analysis[f"{name}_innovation"].to_numpy())
-        if seen.any():
-            error = float(np.asarray(stated)[seen].mean())
-            found |= {
-                f"{name}_{key}": value
-                for key, value in (
-                    desroziers(analysis, name, error=error) | innovation_statistics(analysis, name)
-                ).items()
-            }
-    return found

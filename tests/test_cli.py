@@ -31,7 +31,9 @@ OPTIONS = {
         *("MODEL", "DATA", "--obs", "--out", "--method", "--truth", "--first-guess"),
         *("--window-days", "--shift-days", "--control", "--background", "--background-error"),
         *("--background-scale", "--model-error", "--parts", "--bias", "--minimiser", "--members"),
-        *("--restart", "--diagnose", "--json"),
+        *("--restart", "--withhold", "--withhold-seed", "--taylor-test", "--adjoint-test"),
+        *("--chi-squared", "--desroziers", "--innovations", "--rank", "--diagnose", "--figures"),
+        "--json",
     ],
     "observe": ["SOURCE...", "--data", "--out", "--product", "--overpass", "--rescale", "--json"],
     "calibrate": [
