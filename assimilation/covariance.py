@@ -155,18 +155,62 @@ def nmc_root(
             positive definite.
     """
     short, long = (max(1, round(days * DAY / model.time_step)) for days in sorted(lead_days))
-    last = analyses.sizes["time"] - 1 - long
-    if last < 0 or short == long:
+    if short == long:
         raise InputError(
-            f"forecasts of {short} and {long} steps from data of {analyses.sizes['time']} records, "
-            "expected two lengths that fit; give longer data or other lengths"
+            f"forecasts of {short} and {long} steps, expected two lengths; give others"
         )
-    starts = np.unique(np.linspace(0, last, min(most_starts, last + 1)).astype(int))
+    starts = _starts(analyses, long, most_starts)
     older = from_starts(model, analyses, starts, np.array([long]))
     newer = from_starts(model, analyses, starts + long - short, np.array([short]))
     differences = np.stack([(older[name] - newer[name]).ravel() for name in names])
     covariance = np.atleast_2d(scale**2 * np.cov(differences.astype(np.float64)))
     return covariance_root(names, covariance, source="the covariance by the NMC method")
+
+
+def spread_root(
+    names: Sequence[str],
+    members: Sequence[Model],
+    analyses: xr.Dataset,
+    *,
+    lead_days: float = 10.0,
+    most_starts: int = 40,
+    scale: float = 1.0,
+) -> Float[Array, "control control"]:
+    """U from the spread of an ensemble of models about its mean (Fisher 2003, ensemble method).
+
+    Args:
+        names: prognostic variables.
+        members: the models, two or more; of an `Ensemble`, `ensemble.member(i)` each.
+        analyses: states to start from and the forcing, dims `(time, column)`.
+        lead_days: length of the forecasts.
+        most_starts: forecasts of each column, spread over the data.
+        scale: of the standard deviations.
+
+    Raises:
+        InputError: if there are fewer than two members, the data are shorter than the forecasts,
+            or the covariance is not positive definite.
+    """
+    if len(members) < 2:
+        raise InputError(f"an ensemble of {len(members)} models, expected two at least; add some")
+    steps = max(1, round(lead_days * DAY / members[0].time_step))
+    starts = _starts(analyses, steps, most_starts)
+    runs = [from_starts(member, analyses, starts, np.array([steps])) for member in members]
+    values = np.stack([[run[name].ravel() for name in names] for run in runs])
+    perturbations = (values - values.mean(axis=0)).transpose(1, 0, 2).reshape(len(names), -1)
+    count = perturbations.shape[1] * (len(members) - 1) / len(members)
+    covariance = scale**2 * perturbations @ perturbations.T / count
+    return covariance_root(names, covariance, source="the covariance of the ensemble")
+
+
+def _starts(analyses: xr.Dataset, steps: int, most: int) -> np.ndarray:
+    """Records to start forecasts of so many steps from, spread over the data."""
+    last = analyses.sizes["time"] - 1 - steps
+    if last < 0:
+        raise InputError(
+            f"forecasts of {steps} steps from data of {analyses.sizes['time']} records, expected "
+            f"{steps + 1} at least; give longer data or shorter forecasts"
+        )
+    return np.unique(np.linspace(0, last, min(most, last + 1)).astype(int))
 
 
 def carried_root(

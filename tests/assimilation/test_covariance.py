@@ -8,6 +8,7 @@ from assimilation.covariance import (
     climatological_root,
     covariance_root,
     nmc_root,
+    spread_root,
 )
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
@@ -62,6 +63,20 @@ def test_nmc_differences_are_those_of_the_two_forecasts():
     by_hand = older.swvl2.to_numpy()[4] - newer.swvl2.to_numpy()[2]
     one = nmc_root(("swvl2",), Land(), data, lead_days=(0.5, 1.0), most_starts=1)
     assert float(one[0, 0]) == pytest.approx(float(np.std(by_hand, ddof=1)), rel=1e-4)
-    with pytest.raises(InputError, match="expected two lengths that fit"):
+    with pytest.raises(InputError, match=r"forecasts of 120 steps .* expected 121 at least"):
         nmc_root(LAYERS, Land(), data, lead_days=(1.0, 30.0))
+    with pytest.raises(InputError, match="expected two lengths"):
+        nmc_root(LAYERS, Land(), data, lead_days=(1.0, 1.0))
     assert jnp.isfinite(root).all()
+
+
+def test_spread_is_that_of_the_members_about_their_mean():
+    data = load_sample("ecland_sample").isel(time=slice(0, 20), column=slice(0, 5)).load()
+    members = [Land(rate=0.02), Land(rate=0.06)]
+    root = spread_root(("swvl1", "swvl2"), members, data, lead_days=1.0, most_starts=1)
+    ends = [simulate(member, data.isel(time=slice(0, 5))).isel(time=4) for member in members]
+    apart = np.stack([ends[0][n].to_numpy() - ends[1][n].to_numpy() for n in ("swvl1", "swvl2")])
+    # Two members lie half their difference from the mean: an unbiased variance of d^2 / 2.
+    np.testing.assert_allclose(root @ root.T, apart @ apart.T / 2 / 5, rtol=1e-3)
+    with pytest.raises(InputError, match="an ensemble of 1 models"):
+        spread_root(("swvl1",), members[:1], data)
