@@ -13,7 +13,13 @@ import xarray as xr
 from jaxtyping import Array, Float
 
 from assimilation.covariance import DAY, carried_root
-from assimilation.ensemble import analysed_members, centred_draws, ensemble_root, propagated
+from assimilation.ensemble import (
+    analysed_members,
+    centred_draws,
+    ensemble_root,
+    members_root,
+    propagated,
+)
 from assimilation.form import (
     ROOT_ZONE,
     add_parameters,
@@ -26,6 +32,7 @@ from assimilation.form import (
     scores_against,
 )
 from assimilation.gradients import fault_of
+from assimilation.hybrid_gain import make_hybrid_gain
 from assimilation.methods import Options, Scheme, scheme_of, with_start
 from assimilation.observations import Observations
 from assimilation.operators import Context, Series, on_records
@@ -88,6 +95,7 @@ def assimilate(
     - `weak-4dvar`: and the model's error on each sub-window.
     - `4denvar`: the background's covariance is half an ensemble's that goes along, and the slopes
       are those of its members' runs: neither tangent nor adjoint.
+    - `hybrid-gain`: an ensemble's analysis, then part of the way to that of the static B.
     - `sekf`: one step with finite differences at the background, as ECMWF's simplified extended
       Kalman filter does in windows of a day (de Rosnay et al. 2013).
 
@@ -201,30 +209,40 @@ def _make_cycle(
         max_iterations=scheme.max_iterations,
         amplitude=scheme.amplitude,
     )
+    by_gain = make_hybrid_gain(
+        model,
+        control=scheme.control,
+        error_of=with_error,
+        minimiser=scheme.minimiser,
+        max_iterations=scheme.max_iterations,
+        weight=options.ensemble_weight,
+    )
     forward = jax.jit(partial(_forward, model))
     propagate = jax.jit(partial(propagated, model, start))
 
     def cycle(
         number: int, carry: _Carry, forcing: ForcingSeries, seen: Observations, keep: int
     ) -> dict[str, np.ndarray]:
-        now = root
-        if carry.members is not None:
-            now = ensemble_root(root, carry.members, weight=options.ensemble_weight)
-        elif carry.root is not None:
-            now = with_start(root, carry.root)
-        result = analyse(carry.parameters, carry.state, forcing, seen, now, keep=keep)
+        now, here = root, (carry.parameters, carry.state, forcing, seen)
+        if scheme.hybrid_gain:
+            now = members_root(carry.members)
+            first, result = by_gain(*here, now, root, keep=keep)
+            covariance = first.covariance
+        else:
+            if carry.members is not None:
+                now = ensemble_root(root, carry.members, weight=options.ensemble_weight)
+            elif carry.root is not None:
+                now = with_start(root, carry.root)
+            result = analyse(*here, now, keep=keep)
+            covariance = result.covariance
         if not np.isfinite(np.asarray(result.gradient_norm)).any():
             wide = jnp.zeros((*now.shape[:2], result.v.shape[-1]), now.dtype)
-            given_here = (carry.parameters, carry.state, forcing, seen, wide)
-            raise fault_of(Problem(model, *given_here, scheme.control), window=number)
+            raise fault_of(Problem(model, *here, wide, scheme.control), window=number)
         kept = np.asarray(result.converged)
         head = {name: series[:keep] for name, series in forcing.items()}
         free, free_end = forward(given, carry.free, head)
         after = _where(kept, result.series, result.background)
-        parameters = dict(carry.parameters)
-        for k, name in enumerate(start):
-            if name in parameters:
-                parameters[name] = jnp.where(kept, result.control[k], parameters[name])
+        parameters, begin = result.begin(start, carry.parameters, carry.state)
         state = _state_at(model, result, after, kept, keep)
         context = Context(model.time_step, carry.parameters, forcing)
         cut = Context(model.time_step, carry.parameters, head)
@@ -241,9 +259,8 @@ def _make_cycle(
         end |= {f"{_STATE_OF}free/{n}": x for n, x in free_end.items()}
         if carry.members is not None:
             draws = analysed_members(
-                jax.random.fold_in(key, number), now, result.covariance, scheme.members
+                jax.random.fold_in(key, number), now, covariance, scheme.members
             )
-            begin = _begun_from(start, result, parameters, carry, kept)
             spread = propagate(parameters, begin, draws, head)
             end[f"{_STATE_OF}members"] = options.inflation * spread
         if scheme.growth is not None:
@@ -256,21 +273,6 @@ def _make_cycle(
         return arrays | {name: np.asarray(x) for name, x in end.items()}
 
     return cycle
-
-
-def _begun_from(
-    start: tuple[str, ...],
-    result: Analysis,
-    parameters: Parameters,
-    carry: _Carry,
-    kept: np.ndarray,
-) -> State:
-    """The analysed state at the window's start; the background's where there is no analysis."""
-    state = dict(carry.state)
-    for k, name in enumerate(start):
-        if name not in parameters:
-            state[name] = jnp.where(kept, result.control[k], state[name])
-    return state
 
 
 def _state_at(model: Model, result: Analysis, after: Series, kept: np.ndarray, keep: int) -> State:

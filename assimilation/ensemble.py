@@ -25,10 +25,16 @@ def ensemble_root(
         members: perturbations X' of the control vector about the ensemble's mean.
         weight: w.
     """
-    count = members.shape[0]
-    own = jnp.sqrt(weight / (count - 1)) * jnp.moveaxis(members, 0, 1)
+    own = jnp.sqrt(weight) * members_root(members)
     shared = jnp.sqrt(1.0 - weight) * jnp.repeat(static[..., None], members.shape[-1], axis=2)
     return jnp.concatenate([shared, own], axis=1)
+
+
+def members_root(
+    members: Float[Array, "member control column"],
+) -> Float[Array, "control member column"]:
+    """U of the members' own covariance, X' / sqrt(N - 1)."""
+    return jnp.moveaxis(members, 0, 1) / jnp.sqrt(members.shape[0] - 1.0)
 
 
 def centred_draws(

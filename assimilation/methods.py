@@ -13,7 +13,7 @@ from assimilation.operators import OPERATORS
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Model, Parameters
 
-METHODS = ("4dvar", "weak-4dvar", "4denvar", "sekf")
+METHODS = ("4dvar", "weak-4dvar", "4denvar", "hybrid-gain", "sekf")
 # Of soil water, m3 m-3 a day: what the emulator's error grows by in its first days at the surface
 # and less below.
 MODEL_ERROR = {"swvl1": 0.004, "swvl2": 0.002, "swvl3": 0.0005, "swvl4": 0.0002}
@@ -36,8 +36,9 @@ class Options:
         bias: standard deviations of the bias of observables, in their unit; none by default.
         minimiser: one of `minimise.MINIMISERS`.
         max_iterations: of the minimiser.
-        members: of the ensemble of `4denvar`.
-        ensemble_weight: of the ensemble's covariance against the static one, below 1.
+        members: of the ensemble of `4denvar` and `hybrid-gain`.
+        ensemble_weight: of the ensemble's covariance against the static one, or of its analysis
+            for `hybrid-gain`; below 1.
         inflation: of the ensemble's spread from window to window.
         seed: of the ensemble.
         propagate: whether a window's background error is the last one's analysis error, carried
@@ -73,6 +74,7 @@ class Scheme:
         max_iterations: of the minimiser.
         amplitude: of the runs of the minimiser `secant`.
         members: of an ensemble that goes along, none for 0.
+        hybrid_gain: whether the ensemble's analysis comes first and that of `root` from there.
         growth: by which the error of the elements at the window's start grows in a day, `[start]`,
             where it goes along from window to window.
     """
@@ -83,6 +85,7 @@ class Scheme:
     max_iterations: int
     amplitude: float = 0.1
     members: int = 0
+    hybrid_gain: bool = False
     growth: Float[Array, " start"] | None = None
 
 
@@ -123,6 +126,11 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
             f"{options.members} members with weight {options.ensemble_weight:g}, expected at least "
             "2 and a weight between 0 and 1; correct it"
         )
+    if options.bias and method in ("4denvar", "hybrid-gain"):
+        raise InputError(
+            f"{method} with a bias of {', '.join(options.bias)}, expected none: its ensemble holds "
+            "the state and parameters only; use 4dvar or weak-4dvar"
+        )
     control = ControlVector(
         start=options.control,
         model_error=tuple(errors),
@@ -143,6 +151,15 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
         return Scheme(control, root, "secant", 1, amplitude=_SEKF_PERTURBATION)
     if method == "4denvar":
         return Scheme(control, root, "secant", 2, amplitude=1.0, members=options.members)
+    if method == "hybrid-gain":
+        return Scheme(
+            control,
+            root,
+            options.minimiser,
+            options.max_iterations,
+            members=options.members,
+            hybrid_gain=True,
+        )
     growth = jnp.asarray([options.growth.get(name, 0.0) for name in options.control])
     return Scheme(
         control,

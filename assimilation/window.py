@@ -67,6 +67,22 @@ class Analysis:
     iterations: Int[Array, " column"]
     converged: Array
 
+    def begin(
+        self, names: Sequence[str], parameters: Parameters, state: State
+    ) -> tuple[Parameters, State]:
+        """The analysis at the window's start; a column that failed has what is given.
+
+        Args:
+            names: of the control vector's elements at the start, `ControlVector.start`.
+            parameters: of the background.
+            state: the background at the window's start.
+        """
+        parameters, state = dict(parameters), dict(state)
+        for k, name in enumerate(names):
+            group = state if name in state else parameters
+            group[name] = jnp.where(self.converged, self.control[k], group[name])
+        return parameters, state
+
 
 def make_window_analysis(
     model: Model,
@@ -77,6 +93,7 @@ def make_window_analysis(
     max_iterations: int = 40,
     tolerance: float = 1e-3,
     amplitude: float = 0.1,
+    part: float = 1.0,
 ) -> Callable[..., Analysis]:
     """A compiled analysis of one window for all columns at once.
 
@@ -92,6 +109,7 @@ def make_window_analysis(
         max_iterations: of the minimiser.
         tolerance: of the minimiser, relative and absolute.
         amplitude: of the runs of the minimiser `secant`.
+        part: of the way from the background to the minimum, where the analysis is to be.
 
     Returns:
         `analyse(parameters, background, forcing, observations, root, *, keep=None)` with leaves
@@ -168,7 +186,7 @@ def make_window_analysis(
         cost_start, departures_before, series_before, state_before = background_of(data)
         found, iterations = lowest(data)
         finite = jnp.all(jnp.isfinite(found), axis=0)
-        v = jnp.where(finite[None], found, 0.0)
+        v = jnp.where(finite[None], part * found, 0.0)
         records = jax.tree.leaves(forcing)[0].shape[0]
         keep = records if keep is None else keep
         (departures, values, _, _), slopes, series, last = outcome(data, v, keep)

@@ -108,7 +108,7 @@ def test_the_members_of_an_analysis_spread_as_it_says(float64):
     np.testing.assert_allclose(found, expected, atol=3e-4)
 
 
-@pytest.mark.parametrize("method", ["weak-4dvar", "4denvar", "sekf"])
+@pytest.mark.parametrize("method", ["weak-4dvar", "4denvar", "hybrid-gain", "sekf"])
 def test_each_method_brings_the_truth_nearer(twin, method):
     model, data, truth, observations, guess = twin
     analysis = assimilate(
@@ -169,3 +169,28 @@ def test_a_run_that_was_killed_goes_on_to_the_same_result(twin, tmp_path):
         assimilate(
             model, data, observations, options=Options(members=5), restart=folder, **settings
         )
+
+
+def test_hybrid_gain_lies_between_the_two_analyses(twin):
+    model, data, _, observations, guess = twin
+    wide = {name: 20.0 * error for name, error in observations.errors.items()}
+    observations = replace(observations, errors=wide)
+    found = {}
+    for weight in (1e-6, 0.5, 1.0 - 1e-6):
+        options = Options(members=3, ensemble_weight=weight)
+        given = {"first_guess": guess, "window_days": 12.5, "options": options}
+        found[weight] = assimilate(model, data, observations, method="hybrid-gain", **given)
+    first = {"time": 0, "column": 0}
+    ensemble, between, static = (found[w]["swvl1"].isel(first) for w in sorted(found, reverse=True))
+    background = found[0.5]["swvl1_background"].isel(first)
+    np.testing.assert_allclose(background, guess["swvl1"].isel(column=0), rtol=1e-5)
+    assert abs(float(ensemble - background)) > 0.02
+    assert abs(float(static - ensemble)) > 1e-3
+    np.testing.assert_allclose(float(between), 0.5 * float(ensemble + static), atol=1e-4)
+
+
+def test_ensemble_methods_take_no_bias(twin):
+    model, data, _, observations, _ = twin
+    options = Options(bias={"swvl1": 0.02})
+    with pytest.raises(InputError, match="4denvar with a bias of swvl1, expected none"):
+        assimilate(model, data, observations, method="4denvar", options=options, window_days=5.0)
