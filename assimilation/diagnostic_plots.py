@@ -87,14 +87,14 @@ def _in_time(axes: Axes, time: np.ndarray, before: np.ndarray, stated: np.ndarra
     for part in np.array_split(np.arange(len(time)), min(_BINS, len(time))):
         values = before[part][np.isfinite(before[part])]
         if len(values) > 1:
-            said = np.sqrt(np.nanmean(stated[part] ** 2))
+            said = np.nanmedian(stated[part])
             middles.append(float(mdates.date2num(time[part]).mean()))
             rows.append((values.mean(), values.std(), said))
     if not rows:
         return
     mean, spread, said = np.array(rows).T
     axes.plot(middles, spread, "s-", ms=2.5, lw=1, color=OPEN_LOOP, label="standard deviation")
-    axes.plot(middles, said, color=TRUTH, lw=1.1, ls=(0, (4, 2)), label="as stated")
+    axes.plot(middles, said, color=TRUTH, lw=1.1, ls=(0, (4, 2)), label="as stated (median)")
     axes.plot(middles, mean, "o-", ms=2.5, lw=1, color=ANALYSIS, label="mean")
     axes.axhline(0, color=TRUTH, lw=0.6)
     low, high = axes.get_ylim()
@@ -186,16 +186,11 @@ def desroziers_figure(analysis: xr.Dataset, *, names: Sequence[str] | None = Non
         seen = analysis[f"{name}_innovation"].notnull().sum("time").to_numpy() >= 10
         largest = 0.0
         for kind, colour, mark in (("observation", OBSERVED, "o"), ("background", ANALYSIS, "s")):
-            stated = analysis[f"{name}_{kind}_error"]
-            said = np.sqrt(np.nanmean(np.square(stated.to_numpy())))
             found = pooled[f"{kind}_error"]
-            dots = [
-                (
-                    np.sqrt(float((stated.isel(column=c) ** 2).mean())),
-                    desroziers(analysis.isel(column=[c]), name)[f"{kind}_error"],
-                )
-                for c in np.flatnonzero(seen)
-            ]
+            said = pooled[f"stated_{kind}_error"]
+            each = [desroziers(analysis.isel(column=[c]), name) for c in np.flatnonzero(seen)]
+            pairs = [(row[f"stated_{kind}_error"], row[f"{kind}_error"]) for row in each]
+            dots = [pair for pair in pairs if np.isfinite(pair).all()]
             if dots:
                 axes.plot(*np.array(dots).T, mark, color=colour, ms=3, alpha=0.35, lw=0)
             axes.plot(

@@ -10,9 +10,11 @@ import scipy.stats
 import xarray as xr
 from jaxtyping import Array, Float
 
+from assimilation.operators import OBSERVABLES
 from assimilation.variational import Problem
 from hybrid_land.errors import InputError
 
+_STATED = ("observation", "background")
 ORDERS = 10.0 ** -np.arange(1.0, 9.0)  # lengths of the steps of a Taylor test
 
 
@@ -127,7 +129,8 @@ def desroziers(analysis: xr.Dataset, name: str, *, error: float | None = None) -
 
     With d_b and d_a the departures of the observations from background and analysis,
     E[d_a d_b] = R, E[(d_b - d_a) d_b] = H B H^T and E[d_b d_b] is their sum (Desroziers et al.
-    2005, eqs. 1 to 3).
+    2005, eqs. 1 to 3). Observations where H B H^T as linearised is wider than a quarter of the
+    variable's range are left out: there the model is not linear enough to ask.
 
     Args:
         analysis: in the Analysis form.
@@ -136,26 +139,42 @@ def desroziers(analysis: xr.Dataset, name: str, *, error: float | None = None) -
             if not told.
 
     Returns:
-        `observation_error` and `background_error` as diagnosed in the variable's unit, and
-        `observation_factor` and `background_factor`: what to multiply the stated standard
-        deviations by.
+        `observation_error` and `background_error` as diagnosed, `stated_observation_error` and
+        `stated_background_error`, all in the variable's unit, and `observation_factor` and
+        `background_factor`: what to multiply the stated standard deviations by.
 
     Raises:
         InputError: if the variable was not observed.
     """
     before, after = _pairs(analysis, name)
-    observation = max(float(np.nanmean(after * before)), 0.0)
-    background = max(float(np.nanmean((before - after) * before)), 0.0)
+    if f"{name}_background_error" in analysis:
+        row = OBSERVABLES[name]
+        wide = analysis[f"{name}_background_error"].to_numpy() > 0.25 * (row.upper - row.lower)
+        analysis = analysis.assign(
+            {key: analysis[key].where(~wide) for key in (f"{name}_{k}_error" for k in _STATED)}
+        )
+        before = np.where(wide, np.nan, before)
+    diagnosed = {
+        "observation": max(_mean(after * before), 0.0) ** 0.5,
+        "background": max(_mean((before - after) * before), 0.0) ** 0.5,
+    }
     stated = {
-        kind: float(np.sqrt(np.nanmean(np.square(analysis[f"{name}_{kind}_error"].to_numpy()))))
-        for kind in ("observation", "background")
+        kind: _mean(np.square(analysis[f"{name}_{kind}_error"].to_numpy())) ** 0.5
+        for kind in _STATED
         if f"{name}_{kind}_error" in analysis
     }
     if error is not None:
         stated["observation"] = error
-    found = {"observation_error": observation**0.5, "background_error": background**0.5}
-    factors = {f"{kind}_factor": found[f"{kind}_error"] / value for kind, value in stated.items()}
+    found = {f"{kind}_error": value for kind, value in diagnosed.items()}
+    found |= {f"stated_{kind}_error": value for kind, value in stated.items()}
+    factors = {f"{kind}_factor": diagnosed[kind] / value for kind, value in stated.items()}
     return found | factors
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of what is finite; NaN if nothing is."""
+    sound = values[np.isfinite(values)]
+    return float(sound.mean()) if sound.size else float("nan")
 
 
 def chi_squared(analysis: xr.Dataset) -> dict[str, float]:

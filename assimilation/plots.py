@@ -255,6 +255,7 @@ def columns_map(
             edgecolors=TRUTH,
             linewidths=0.4,
             zorder=3,
+            clip_on=False,
         )
         axes.set(xlim=wide, ylim=high, aspect="equal", title=title)
         _graticule(axes)

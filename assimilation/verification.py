@@ -25,8 +25,10 @@ class TruthRank:
     Attributes:
         shares: of the truth's values in each rank, from below all members to above all: equal for
             an analysis that is as sure as it says, in the outer ranks for one too sure.
-        bias: mean of (truth - analysis) / stated error, 0 for a good analysis.
-        dispersion: standard deviation of the same, 1 for a good analysis, more for one too sure.
+        bias: middle of (truth - analysis) / stated error, 0 for a good analysis.
+        dispersion: half the width of the middle 68% of the same, 1 for a good analysis, more for
+            one too sure. Unlike mean and standard deviation, not of the few values at a bound,
+            where almost no error is stated.
         count: of the values.
     """
 
@@ -54,7 +56,8 @@ def rank_of_truth(
     The analysis states a normal distribution, so that no member has to be drawn: with z the truth's
     distance from the analysis over the stated error, the truth's rank among N members is the part
     floor((N + 1) Phi(z)) of the line (rank histogram: Hamill 2001, Mon. Wea. Rev. 129, 550; bias
-    and dispersion: Candille et al. 2007, Mon. Wea. Rev. 135, 2688, eqs. 4 and 5).
+    and dispersion after the reduced centred variable of Candille et al. 2007, Mon. Wea. Rev. 135,
+    2688, by quantiles).
 
     Args:
         analysis: in the Analysis form, with `<name>_analysis_error`.
@@ -76,7 +79,8 @@ def rank_of_truth(
     z = z[np.isfinite(z)]
     rank = np.minimum((scipy.stats.norm.cdf(z) * (members + 1)).astype(int), members)
     shares = np.bincount(rank, minlength=members + 1) / max(len(z), 1)
-    return TruthRank(shares, float(z.mean()), float(z.std()), len(z))
+    low, middle, high = np.quantile(z, scipy.stats.norm.cdf([-1, 0, 1])) if len(z) else [np.nan] * 3
+    return TruthRank(shares, float(middle), float(high - low) / 2.0, len(z))
 
 
 def withhold(

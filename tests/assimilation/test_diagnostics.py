@@ -115,6 +115,10 @@ def test_desroziers_finds_both_errors_and_the_factor(kalman):
     assert found["background_factor"] == pytest.approx(0.5, rel=0.05)
     said = desroziers(kalman[0], "swvl1")
     assert said["observation_factor"] == pytest.approx(1.0, rel=0.05)
+    kinked = kalman[0].copy(deep=True)
+    kinked.swvl1_background_error[7] = 5.0
+    kinked.swvl1_innovation[7] = 0.9
+    assert desroziers(kinked, "swvl1")["background_factor"] == pytest.approx(0.5, rel=0.05)
     with pytest.raises(InputError, match="no innovations of swvl2"):
         desroziers(kalman[0], "swvl2", error=0.01)
 
