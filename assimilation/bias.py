@@ -186,7 +186,8 @@ def fit_rescaling(
     else:
         fitted |= {key: np.full(shape, np.nan) for key in ("slope", "intercept")}
     count = np.zeros(shape, np.int64)
-    enough = max(minimum, 2 * VALUES_A_BIN)
+    # A CDF of fewer than three bins has no edges to go on along.
+    enough = max(minimum, (3 if method == "cdf" else 2) * VALUES_A_BIN)
     for s, season in enumerate(seasons):
         x_rows, y_rows = (_in_season(part, int(season), window_months) for part in (left, right))
         for c in range(columns):

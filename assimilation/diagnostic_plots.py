@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from assimilation.diagnostics import TaylorTest, coverage, desroziers
+from assimilation.diagnostics import TaylorTest, coverage, desroziers, total_cost
 from assimilation.observations import Observations
 from assimilation.plots import (
     ANALYSIS,
@@ -138,9 +138,7 @@ def chi_squared_figure(analysis: xr.Dataset) -> Figure:
     Left by window, right by column, with the 95% that right errors would keep to.
     """
     sound = analysis["converged"].astype(bool)
-    terms = ("background", "model_error", "bias", "observation")
-    kept = [f"cost_{term}" for term in terms if f"cost_{term}" in analysis]
-    cost = sum(analysis[key] for key in kept).where(sound, 0.0)  # type: ignore[union-attr]
+    cost = total_cost(analysis).where(sound, 0.0)
     count = analysis["observed"].where(sound, 0)
     figure = Figure(figsize=(7.2, 2.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)

@@ -194,14 +194,22 @@ def chi_squared(analysis: xr.Dataset) -> dict[str, float]:
     Raises:
         InputError: if nothing was observed.
     """
-    terms = ("background", "model_error", "bias", "observation")
-    cost = sum(analysis[f"cost_{term}"] for term in terms if f"cost_{term}" in analysis)
+    cost = total_cost(analysis)
     observations = int(analysis["observed"].where(analysis["converged"].astype(bool), 0).sum())
     if observations == 0:
         raise InputError("no observation in any window, expected some; nothing can be tested")
     total = 2.0 * float(cost.where(analysis["converged"].astype(bool), 0.0).sum())
     below = float(scipy.stats.chi2.cdf(total, observations))
     return {"ratio": total / observations, "p_value": 2.0 * min(below, 1.0 - below)}
+
+
+def total_cost(analysis: xr.Dataset) -> xr.DataArray:
+    """J at the minimum, dims `(window, column)`: the sum of its terms."""
+    terms = ("background", "model_error", "bias", "observation")
+    first, *others = (analysis[f"cost_{term}"] for term in terms if f"cost_{term}" in analysis)
+    for other in others:
+        first = first + other
+    return first
 
 
 def coverage(

@@ -34,7 +34,7 @@ def observed_in(analysis):
 def test_increments_are_analysis_less_background(case):
     analysis, _ = case
     figure = plots.increments_figure(analysis, column=1)
-    assert figure.axes[0].get_title(loc="left") == "swvl1, 0 to 7 cm"
+    assert figure.axes[0].get_title() == "swvl1, 0 to 7 cm"
     assert len(figure.axes) == 5
     shown = figure.axes[2].lines[0].get_ydata()
     np.testing.assert_allclose(shown, (analysis.swvl3 - analysis.swvl3_background)[:, 1])
