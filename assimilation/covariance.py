@@ -213,6 +213,22 @@ def _starts(analyses: xr.Dataset, steps: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, last, min(most, last + 1)).astype(int))
 
 
+def joined_root(
+    names: Sequence[str], parts: Mapping[tuple[str, ...], Float[Array, "part part"]]
+) -> Float[Array, "control control"]:
+    """U of control variables in order, from the U of groups that do not know of each other.
+
+    Args:
+        names: control variables.
+        parts: U by the names of each group; together they are `names`.
+    """
+    root = np.zeros((len(names), len(names)))
+    for group, part in parts.items():
+        at = [names.index(name) for name in group]
+        root[np.ix_(at, at)] = np.asarray(part)
+    return jnp.asarray(root)
+
+
 def carried_root(
     analysed: Float[Array, "start whitened column"],
     growth: Float[Array, " start"],

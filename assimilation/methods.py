@@ -126,6 +126,16 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
             f"{options.members} members with weight {options.ensemble_weight:g}, expected at least "
             "2 and a weight between 0 and 1; correct it"
         )
+    if options.propagate and method not in ("4dvar", "weak-4dvar"):
+        raise InputError(
+            f"{method} with a propagated background error, expected 4dvar or weak-4dvar; use one "
+            "of them or leave it out"
+        )
+    for name, value in options.growth.items():
+        if not value >= 0:
+            raise InputError(
+                f"growth of the error of {name} is {value:g}, expected zero or more; correct it"
+            )
     if options.bias and method in ("4denvar", "hybrid-gain"):
         raise InputError(
             f"{method} with a bias of {', '.join(options.bias)}, expected none: its ensemble holds "

@@ -1,5 +1,6 @@
 """The command line's part for assimilation: observations into a model, window by window."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # Without a name its command stands beside those of the application it is added to.
 assimilate_app = typer.Typer()
 
-BACKGROUNDS = ("given", "climatology", "model", "nmc")
+BACKGROUNDS = ("given", "climatology", "model", "nmc", "ensemble")
 _MODEL_LEAD_DAYS = 30.0  # how long a background has run free
 
 
@@ -32,7 +33,9 @@ def assimilate_command(
         Path, typer.Option("--obs", help="Observations: dims (time, column), <name>, <name>_error.")
     ],
     out: Annotated[Path, typer.Option("--out", help="NetCDF file to write.")],
-    method: Annotated[str, typer.Option(help="4dvar, weak-4dvar, 4denvar or sekf.")] = "4dvar",
+    method: Annotated[
+        str, typer.Option(help="4dvar, weak-4dvar, 4denvar, hybrid-gain or sekf.")
+    ] = "4dvar",
     truth: Annotated[Path | None, typer.Option(help="What the state was, for scores.")] = None,
     first_guess: Annotated[
         Path | None, typer.Option(help="Prognostic variables on column; else DATA's first state.")
@@ -47,8 +50,9 @@ def assimilate_command(
     background: Annotated[
         str,
         typer.Option(
-            help="B: given (standard deviations), climatology (DATA's), model (its own errors) or "
-            "nmc (differences of its forecasts of 1 and 2 days from DATA's states)."
+            help="B: given (standard deviations), climatology (DATA's), model (its own errors), "
+            "nmc (differences of its forecasts of 1 and 2 days from DATA's states) or ensemble "
+            "(spread of --ensemble's forecasts of 10 days from them)."
         ),
     ] = "given",
     background_error: Annotated[
@@ -57,6 +61,16 @@ def assimilate_command(
     background_scale: Annotated[
         float, typer.Option(help="Of the standard deviations of any other B.")
     ] = 1.0,
+    ensemble: Annotated[
+        str, typer.Option(help="For --background ensemble: a directory or a shipped one's name.")
+    ] = "default_ensemble",
+    propagate: Annotated[
+        bool,
+        typer.Option("--propagate", help="B of a window from the last one's analysis error."),
+    ] = False,
+    growth: Annotated[
+        str, typer.Option(help="For --propagate, its growth a day: swvl1=0.003,swvl3=0.001.")
+    ] = "",
     model_error: Annotated[
         str, typer.Option(help="For weak-4dvar, standard deviations a day: swvl1=0.004.")
     ] = "",
@@ -66,9 +80,13 @@ def assimilate_command(
     ] = "",
     minimiser: Annotated[
         str,
-        typer.Option(help="levenberg-marquardt, gauss-newton, bfgs, l-bfgs or incremental."),
+        typer.Option(
+            help="levenberg-marquardt, gauss-newton, bfgs, l-bfgs, incremental or small-hessian."
+        ),
     ] = "levenberg-marquardt",
-    members: Annotated[int, typer.Option(help="For 4denvar, of the ensemble.")] = 12,
+    members: Annotated[
+        int, typer.Option(help="For 4denvar and hybrid-gain, of the ensemble.")
+    ] = 12,
     restart: Annotated[
         Path | None, typer.Option(help="Folder that keeps each window, to go on from.")
     ] = None,
@@ -139,11 +157,23 @@ def assimilate_command(
         "bias": numbers_of(bias, option="--bias"),
         "minimiser": minimiser,
         "members": members,
+        "propagate": propagate,
     }
+    if growth:
+        chosen["growth"] = numbers_of(growth, option="--growth")
     if model_error:
         chosen["model_error"] = numbers_of(model_error, option="--model-error")
     if background != "given":
-        chosen["root"] = _root(background, names, emulator, model, forcing, background_scale)
+        chosen["root"] = _root(
+            background,
+            names,
+            emulator,
+            model,
+            ensemble,
+            forcing,
+            background_scale,
+            chosen["background_error"],
+        )
     guess = None if first_guess is None else read_first_guess(first_guess, forcing)
     actual = None if truth is None else open_data(str(truth), required=SOIL_WATER)
     options = Options(**chosen)
@@ -207,20 +237,45 @@ def _root(
     names: tuple[str, ...],
     model: "Model",
     model_name: str,
+    ensemble: str,
     data: "xr.Dataset",
     scale: float,
+    errors: Mapping[str, float],
 ) -> Any:
-    from assimilation.covariance import climatological_root, covariance_root, nmc_root
+    """U of the prognostic variables by what is asked for; parameters have deviations, given."""
+    from assimilation.covariance import (
+        background_root,
+        climatological_root,
+        covariance_root,
+        joined_root,
+        nmc_root,
+        spread_root,
+    )
     from hybrid_land.evaluation.error_covariance import load_errors
+    from hybrid_land.models.ensemble import load_ensemble
 
     if kind not in BACKGROUNDS:
         raise InputError(
             f"--background {kind!r} is not known, expected {', '.join(BACKGROUNDS)}; use one"
         )
+    of_state = tuple(name for name in names if name in model.prognostic)
+    of_parameters = tuple(name for name in names if name not in model.prognostic)
+    if not of_state:
+        raise InputError(
+            f"--background {kind} for {', '.join(names)}, expected a prognostic variable in "
+            "--control; use --background given"
+        )
     if kind == "climatology":
-        return climatological_root(names, data, scale=scale)
-    if kind == "model":
+        root = climatological_root(of_state, data, scale=scale)
+    elif kind == "model":
         lead = _MODEL_LEAD_DAYS * 86400.0 / model.time_step
-        found = scale**2 * load_errors(model_name).covariance(lead, variables=names)
-        return covariance_root(names, found, source="the covariance of the model's errors")
-    return nmc_root(names, model, data, scale=scale)
+        found = scale**2 * load_errors(model_name).covariance(lead, variables=of_state)
+        root = covariance_root(of_state, found, source="the covariance of the model's errors")
+    elif kind == "ensemble":
+        models = load_ensemble(ensemble)
+        members = [models.member(k) for k in range(models.size)]
+        root = spread_root(of_state, members, data, scale=scale)
+    else:
+        root = nmc_root(of_state, model, data, scale=scale)
+    given = background_root(of_parameters, deviation=errors)
+    return joined_root(names, {of_state: root, of_parameters: given})

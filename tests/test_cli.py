@@ -30,7 +30,17 @@ OPTIONS = {
     "assimilate": [
         *("MODEL", "DATA", "--obs", "--out", "--method", "--truth", "--first-guess"),
         *("--window-days", "--shift-days", "--control", "--background", "--background-error"),
-        *("--background-scale", "--model-error", "--parts", "--bias", "--minimiser", "--members"),
+        *(
+            "--background-scale",
+            "--ensemble",
+            "--propagate",
+            "--growth",
+            "--model-error",
+            "--parts",
+            "--bias",
+            "--minimiser",
+            "--members",
+        ),
         *("--restart", "--withhold", "--withhold-seed", "--taylor-test", "--adjoint-test"),
         *("--chi-squared", "--desroziers", "--innovations", "--rank", "--diagnose", "--figures"),
         "--json",

@@ -155,6 +155,13 @@ def test_a_mistake_gets_one_line(name, place, capsys):
     assert holds(MISTAKES[name], place=place, capsys=capsys)
 
 
+@pytest.mark.parametrize("kind", ["climatology", "nmc"])
+def test_a_parameter_has_a_deviation_beside_any_background(kind, here, capsys):
+    options = f"--background {kind} --control swvl1,theta_cap --background-error theta_cap=0.02"
+    found, _ = run(f"{COMMAND} {options} --propagate --growth swvl1=0.01", capsys)
+    assert "theta_cap 0.02" in found["background_error"]
+
+
 @jax.tree_util.register_static
 class Rooted(Weathered):
     """The toy with a root at zero in every step: a value, but no slope."""

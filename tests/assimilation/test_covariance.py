@@ -7,6 +7,7 @@ import pytest
 from assimilation.covariance import (
     climatological_root,
     covariance_root,
+    joined_root,
     nmc_root,
     spread_root,
 )
@@ -80,3 +81,11 @@ def test_spread_is_that_of_the_members_about_their_mean():
     np.testing.assert_allclose(root @ root.T, apart @ apart.T / 2 / 5, rtol=1e-3)
     with pytest.raises(InputError, match="an ensemble of 1 models"):
         spread_root(("swvl1",), members[:1], data)
+
+
+def test_groups_are_joined_in_the_control_vector_s_order():
+    pair = jnp.asarray([[2.0, 0.0], [1.0, 3.0]])
+    parts = {("swvl1", "swvl2"): pair, ("theta_cap",): jnp.asarray([[5.0]])}
+    root = joined_root(("swvl1", "theta_cap", "swvl2"), parts)
+    expected = [[4.0, 0.0, 2.0], [0.0, 25.0, 0.0], [2.0, 0.0, 10.0]]
+    np.testing.assert_allclose(root @ root.T, expected)

@@ -189,8 +189,16 @@ def test_hybrid_gain_lies_between_the_two_analyses(twin):
     np.testing.assert_allclose(float(between), 0.5 * float(ensemble + static), atol=1e-4)
 
 
-def test_ensemble_methods_take_no_bias(twin):
+REFUSED = {
+    "bias": (Options(bias={"swvl1": 0.02}), "4denvar with a bias of swvl1, expected none"),
+    "propagated": (Options(propagate=True), "4denvar with a propagated background error"),
+    "growth": (Options(growth={"swvl1": -1.0}), "growth of the error of swvl1 is -1"),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_what_does_not_go_together_is_refused(twin, fault):
     model, data, _, observations, _ = twin
-    options = Options(bias={"swvl1": 0.02})
-    with pytest.raises(InputError, match="4denvar with a bias of swvl1, expected none"):
+    options, message = REFUSED[fault]
+    with pytest.raises(InputError, match=message):
         assimilate(model, data, observations, method="4denvar", options=options, window_days=5.0)
