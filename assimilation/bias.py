@@ -186,8 +186,7 @@ def fit_rescaling(
     else:
         fitted |= {key: np.full(shape, np.nan) for key in ("slope", "intercept")}
     count = np.zeros(shape, np.int64)
-    # A CDF of fewer than three bins has no edges to go on along.
-    enough = max(minimum, (3 if method == "cdf" else 2) * VALUES_A_BIN)
+    enough = max(minimum, 2 * VALUES_A_BIN)
     for s, season in enumerate(seasons):
         x_rows, y_rows = (_in_season(part, int(season), window_months) for part in (left, right))
         for c in range(columns):
@@ -227,6 +226,12 @@ def _fault(x: np.ndarray, y: np.ndarray, enough: int) -> str:
     for values, which in ((x, "observations"), (y, "reference")):
         if not np.std(values) > 1e-6:
             return f"the {which} are constant at {values[0]:g}, expected values that vary"
+        # Soil at a bound: pytesmo finds no line through the edge of such a distribution.
+        if len(np.unique(values)) < VALUES_A_BIN:
+            return (
+                f"{len(np.unique(values))} different values in the {which}, expected at least "
+                f"{VALUES_A_BIN}"
+            )
     return ""
 
 

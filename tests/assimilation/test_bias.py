@@ -167,6 +167,11 @@ FAULTS = [
         "the observations are constant at 0, expec",
     ),
     (
+        {},
+        lambda o, r: (o, r.assign(swvl1=r.swvl1.round(1))),
+        "different values in the reference, expected at least 20",
+    ),
+    (
         {"window_months": 1, "minimum": 200},
         lambda o, r: (o, r),
         "swvl1 of column 0, month 1: 62 observations",
