@@ -201,9 +201,9 @@ def desroziers_figure(analysis: xr.Dataset, *, names: Sequence[str] | None = Non
                 label=f"{kind}: factor {pooled[f'{kind}_factor']:.2f}",
             )
             largest = max(largest, said, found, *(max(pair) for pair in dots))
-        axes.plot([0, 1.08 * largest], [0, 1.08 * largest], color=TRUTH, lw=0.9)
+        axes.plot([0, 1.2 * largest], [0, 1.2 * largest], color=TRUTH, lw=0.9)
         units = units_of(name)
-        axes.set(xlim=(0, 1.08 * largest), ylim=(0, 1.08 * largest), aspect="equal")
+        axes.set(xlim=(0, 1.2 * largest), ylim=(0, 1.2 * largest), aspect="equal")
         axes.locator_params(nbins=5)
         axes.set(xlabel=f"stated error ({units})", ylabel=f"diagnosed error ({units})")
         axes.set_title(short(name))
