@@ -1,7 +1,7 @@
 """Minimisers of a window's cost, for many columns that do not know of each other at once."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,11 @@ MINIMISERS = (
     "l-bfgs",
     "incremental",
     "secant",
+    "small-hessian",
 )
 Residuals = Callable[[Float[Array, "control column"], Any], Float[Array, "residual column"]]
+_FIRST_DAMPING = 1.0  # of `small-hessian` where a step fails: as strong as the prior
+_LEAST_DAMPING = 1e-3  # below which it goes without
 _INNER_STEPS = 30  # of the conjugate gradients in an outer loop, at most
 
 
@@ -44,6 +47,10 @@ def minimise(
     Jacobian, by finite differences as ECMWF's simplified EKF (de Rosnay et al. 2013) or, where the
     controls are an ensemble's members, as 4DEnVar (Liu et al. 2008).
 
+    `small-hessian` is Levenberg's and Marquardt's method on I + J^T J of each column, J by one
+    forward sweep with a tangent for each control: for many columns with few controls. It stops
+    where the next step d is short beside the analysis error, d^T (I + J^T J) d < tolerance^2.
+
     Args:
         residuals: of `v` and `data`, a column's depending on that column alone; the whitened
             control variable is among them.
@@ -64,6 +71,14 @@ def minimise(
 
         loop = _secant(at, amplitude) if method == "secant" else _incremental(at, tolerance)
         return _outer_loops(at, loop, start, most=max_iterations, tolerance=tolerance)
+    if method == "small-hessian":
+        v, _, iterations = small_hessian(
+            lambda v: residuals(v, data),
+            start,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+        )
+        return v, iterations
     least: dict[str, Any] = {
         "levenberg-marquardt": optimistix.LevenbergMarquardt,
         "gauss-newton": optimistix.GaussNewton,
@@ -126,6 +141,84 @@ def _secant(at: Callable[[Array], Array], amplitude: float) -> Callable[[Array],
         return here, jnp.linalg.solve(hessian, downhill[..., None])[..., 0].T
 
     return loop
+
+
+class _Local(NamedTuple):
+    """A column's cost and its shape at a place: value, gradient and I + J^T J."""
+
+    value: Float[Array, " column"]
+    gradient: Float[Array, "column control"]
+    hessian: Float[Array, "column control control"]
+
+
+def small_hessian(
+    at: Callable[[Float[Array, "control column"]], Float[Array, "residual column"]],
+    start: Float[Array, "control column"],
+    *,
+    max_iterations: int = 40,
+    tolerance: float = 1e-3,
+) -> tuple[
+    Float[Array, "control column"], Float[Array, "column control control"], Int[Array, " column"]
+]:
+    """Levenberg's and Marquardt's method with each column's own damping; one sweep an iteration.
+
+    Args:
+        at: residuals, v among them.
+        start: where to begin.
+        max_iterations: of a column.
+        tolerance: length of the step that is not worth taking, in units of the analysis error.
+
+    Returns:
+        v at the minimum, I + J^T J there, and the iterations of each column.
+    """
+    unit = jnp.eye(start.shape[0], dtype=start.dtype)
+
+    def local(v: Array) -> _Local:
+        def along(direction: Array) -> tuple[Array, Array]:
+            return jax.jvp(at, (v,), (jnp.broadcast_to(direction[:, None], v.shape),))
+
+        # Mapped over tangents alone: the values they share are computed once.
+        here, jacobian = jax.vmap(along, out_axes=(None, 0))(unit)
+        gradient = jnp.einsum("irc,rc->ci", jacobian, here)
+        return _Local(_cost(here), gradient, jnp.einsum("irc,jrc->cij", jacobian, jacobian))
+
+    def step(place: _Local, damping: Float[Array, " column"]) -> Float[Array, "column control"]:
+        damped = place.hessian + damping[:, None, None] * unit[None]
+        return -jnp.linalg.solve(damped, place.gradient[..., None])[..., 0]
+
+    def far(place: _Local, change: Float[Array, "column control"]) -> Array:
+        length = jnp.einsum("ci,cij,cj->c", change, place.hessian, change)
+        return length > tolerance**2  # false where it is not a number: nothing is to be gained
+
+    def once(carry: tuple) -> tuple:
+        v, place, damping, change, iterations, number = carry
+        trial = v + change.T
+        there = local(trial)
+        first = number == 0
+        moving = far(place, change)
+        better = (first | moving) & (there.value < place.value)
+
+        def chosen(new: Array, old: Array) -> Array:
+            return jnp.where(better.reshape((-1, *[1] * (new.ndim - 1))), new, old)
+
+        v = jnp.where(better[None], trial, v)
+        place = jax.tree.map(chosen, there, place)
+        smaller = jnp.where(damping > _LEAST_DAMPING, 0.1 * damping, 0.0)
+        damping = jnp.where(better, smaller, jnp.maximum(10.0 * damping, _FIRST_DAMPING))
+        return v, place, damping, step(place, damping), iterations + moving, number + 1
+
+    def going(carry: tuple) -> Array:
+        _, place, _, change, _, number = carry
+        return (number == 0) | ((number <= max_iterations) & jnp.any(far(place, change)))
+
+    # Nothing is known of the first place; the loop's first round looks at it.
+    none = jnp.zeros(start.shape[-1], start.dtype)
+    slope = jnp.zeros(start.shape[::-1], start.dtype)
+    nowhere = _Local(none + jnp.inf, slope, slope[:, None] + unit[None])
+    zero = jnp.zeros((), jnp.int32)
+    carry = (start, nowhere, none, slope, none.astype(jnp.int32), zero)
+    v, place, _, _, iterations, _ = jax.lax.while_loop(going, once, carry)
+    return v, place.hessian, iterations
 
 
 def _cost(departures: Float[Array, "residual column"]) -> Float[Array, " column"]:

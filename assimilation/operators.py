@@ -141,6 +141,11 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
+def operator_of(name: str) -> Operator:
+    """The operator of an observable; what the table does not know is a variable of the model."""
+    return OPERATORS.get(name, _itself(name))
+
+
 def _derived(name: str, units: str, long_name: str, lower: float, upper: float) -> Variable:
     return Variable(name, "diagnostic", units, long_name, lower, upper)
 

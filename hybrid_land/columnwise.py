@@ -71,7 +71,7 @@ def columnwise_residuals(
 
     Returns:
         `one(x, data)` with leaves that lack the column axis. Under `vmap` over all leaves of both
-        it is one call of `function`, and its whole Jacobian one more for each control.
+        it is one call of `function`, and its whole Jacobian one more with a tangent a control.
     """
 
     def slopes(x: Any, data: Any) -> tuple[Array, Array]:
@@ -79,8 +79,8 @@ def columnwise_residuals(
             way = jnp.broadcast_to(direction[:, None], x.shape)
             return jax.jvp(lambda at: function(at, data), (x,), (way,))
 
-        values, jacobian = jax.lax.map(along, jnp.eye(x.shape[0], dtype=x.dtype))
-        return values[0], jacobian
+        # Mapped over tangents alone: the values they share are computed once.
+        return jax.vmap(along, out_axes=(None, 0))(jnp.eye(x.shape[0], dtype=x.dtype))
 
     value_of = _mapped(function)
     slopes_of = _mapped(slopes)

@@ -1,0 +1,108 @@
+"""The model of Lorenz (1996): a ring of points on which assimilation methods are compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
+
+POINTS = 40
+FORCING = 8.0  # F; chaotic, 13 positive Lyapunov exponents at 40 points
+TIME_STEP = 0.05  # model time units; six hours by the usual scale of five days a unit
+UNIT = 432000.0  # s, of a unit of model time (Lorenz and Emanuel 1998, section 2)
+
+
+def names(points: int = POINTS) -> tuple[str, ...]:
+    """Names of the points, `x_0` and on."""
+    return tuple(f"x_{k}" for k in range(points))
+
+
+def tendency(
+    x: Float[Array, "point ..."], *, forcing: float | Float[Array, "..."] = FORCING
+) -> Float[Array, "point ..."]:
+    """dx_i/dt = (x_(i+1) - x_(i-2)) x_(i-1) - x_i + F on a ring (Lorenz 1996, eq. 1).
+
+    Args:
+        x: points on the first axis, replicas behind.
+        forcing: F.
+    """
+    ahead, behind, further = jnp.roll(x, -1, 0), jnp.roll(x, 1, 0), jnp.roll(x, 2, 0)
+    return (ahead - further) * behind - x + jnp.broadcast_to(forcing, x.shape)
+
+
+def lorenz96_step(
+    x: Float[Array, "point ..."],
+    *,
+    dt: float = TIME_STEP,
+    forcing: float | Float[Array, "..."] = FORCING,
+) -> Float[Array, "point ..."]:
+    """One step of the classical Runge-Kutta method of order four.
+
+    Args:
+        x: points on the first axis, replicas behind.
+        dt: length of the step, model time units.
+        forcing: F.
+    """
+    k1 = tendency(x, forcing=forcing)
+    k2 = tendency(x + 0.5 * dt * k1, forcing=forcing)
+    k3 = tendency(x + 0.5 * dt * k2, forcing=forcing)
+    k4 = tendency(x + dt * k3, forcing=forcing)
+    return x + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Lorenz96:
+    """Lorenz's ring on the `step` interface: each point a variable, each replica a column.
+
+    The rollout's forcing says no more than how many steps there are (see `no_weather`).
+
+    Attributes:
+        points: of the ring.
+        dt: length of a step, model time units.
+        forcing: F of every replica, unless the parameters hold `forcing`, a value for each.
+    """
+
+    points: int = POINTS
+    dt: float = TIME_STEP
+    forcing: float = FORCING
+
+    @property
+    def time_step(self) -> float:
+        """Length of a step, s."""
+        return self.dt * UNIT
+
+    @property
+    def prognostic(self) -> tuple[str, ...]:
+        """Names of the points."""
+        return names(self.points)
+
+    @property
+    def diagnostic(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def step(
+        self, parameters: Parameters, state: State, forcing: Forcing
+    ) -> tuple[State, Diagnostics]:
+        """One step of `lorenz96_step`. See `hybrid_land.interface.Model`."""
+        drive = parameters.get("forcing", self.forcing)
+        return apart(lorenz96_step(together(state), dt=self.dt, forcing=drive)), {}
+
+
+def together(state: Mapping[str, Float[Array, "..."]]) -> Float[Array, "point ..."]:
+    """The points as one array."""
+    return jnp.stack([state[name] for name in names(len(state))])
+
+
+def apart(x: Float[Array, "point ..."]) -> dict[str, Float[Array, "..."]]:
+    """The points by name."""
+    return dict(zip(names(x.shape[0]), x, strict=True))
+
+
+def no_weather(steps: int, columns: int) -> dict[str, Float[Array, "time column"]]:
+    """The forcing of a rollout of so many steps: a leaf that says nothing."""
+    return {"none": jnp.zeros((steps, columns))}
