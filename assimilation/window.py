@@ -155,12 +155,14 @@ def make_window_analysis(
             found = (problem.departures(v, series), problem.values(v), wanted, onwards)
             return found, (series, last)
 
-        def slope(direction: Array) -> Any:
-            tangent = jnp.broadcast_to(direction[:, None], v.shape)
-            return jax.jvp(lambda v: differentiated(v)[0], (v,), (tangent,))[1]
+        def along(direction: Array) -> tuple[Any, Any, Any]:
+            way = jnp.broadcast_to(direction[:, None], v.shape)
+            return jax.jvp(differentiated, (v,), (way,), has_aux=True)
 
-        results, (series, last) = differentiated(v)
-        return results, jax.lax.map(slope, jnp.eye(v.shape[0], dtype=v.dtype)), series, last
+        # Mapped over tangents alone: the values they share are computed once.
+        every = jax.vmap(along, out_axes=(None, 0, None))
+        results, slopes, (series, last) = every(jnp.eye(v.shape[0], dtype=v.dtype))
+        return results, slopes, series, last
 
     @jax.jit
     def background_of(data: Any) -> tuple[Array, Array, Series, State]:
