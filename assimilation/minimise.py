@@ -73,10 +73,7 @@ def minimise(
         return _outer_loops(at, loop, start, most=max_iterations, tolerance=tolerance)
     if method == "small-hessian":
         v, _, iterations = small_hessian(
-            lambda v: residuals(v, data),
-            start,
-            max_iterations=max_iterations,
-            tolerance=tolerance,
+            residuals, start, data, max_iterations=max_iterations, tolerance=tolerance
         )
         return v, iterations
     least: dict[str, Any] = {
@@ -143,82 +140,114 @@ def _secant(at: Callable[[Array], Array], amplitude: float) -> Callable[[Array],
     return loop
 
 
-class _Local(NamedTuple):
-    """A column's cost and its shape at a place: value, gradient and I + J^T J."""
+class _Place(NamedTuple):
+    """Where a column is, the cost's shape there, and where it goes next; the column comes first."""
 
+    v: Float[Array, "column control"]
     value: Float[Array, " column"]
     gradient: Float[Array, "column control"]
     hessian: Float[Array, "column control control"]
+    damping: Float[Array, " column"]
+    change: Float[Array, "column control"]
+    iterations: Int[Array, " column"]
 
 
 def small_hessian(
-    at: Callable[[Float[Array, "control column"]], Float[Array, "residual column"]],
+    residuals: Residuals,
     start: Float[Array, "control column"],
+    data: Any,
     *,
     max_iterations: int = 40,
     tolerance: float = 1e-3,
+    batch: int = 256,
 ) -> tuple[
     Float[Array, "control column"], Float[Array, "column control control"], Int[Array, " column"]
 ]:
     """Levenberg's and Marquardt's method with each column's own damping; one sweep an iteration.
 
+    No column waits for another: each round takes those that have come least far among the ones
+    that still move, `batch` at a time.
+
     Args:
-        at: residuals, v among them.
+        residuals: of `v` and `data`, as in `minimise`.
         start: where to begin.
+        data: pytree whose leaves have the column as their last axis.
         max_iterations: of a column.
         tolerance: length of the step that is not worth taking, in units of the analysis error.
+        batch: columns of a round; so few that the rollout stays in the cache.
 
     Returns:
         v at the minimum, I + J^T J there, and the iterations of each column.
     """
-    unit = jnp.eye(start.shape[0], dtype=start.dtype)
+    controls, columns = start.shape
+    unit = jnp.eye(controls, dtype=start.dtype)
 
-    def local(v: Array) -> _Local:
+    def moving(place: _Place) -> Array:
+        length = jnp.einsum("ci,cij,cj->c", place.change, place.hessian, place.change)
+        # False where the length is not a number: nothing is to be gained.
+        return (place.iterations < max_iterations) & (
+            (place.iterations < 0) | (length > tolerance**2)
+        )
+
+    def once(place: _Place, own: Any) -> _Place:
+        """A look at where the columns go, and from where they stand then, the next step."""
+        trial = (place.v + place.change).T
+
         def along(direction: Array) -> tuple[Array, Array]:
-            return jax.jvp(at, (v,), (jnp.broadcast_to(direction[:, None], v.shape),))
+            way = jnp.broadcast_to(direction[:, None], trial.shape)
+            return jax.jvp(lambda v: residuals(v, own), (trial,), (way,))
 
         # Mapped over tangents alone: the values they share are computed once.
         here, jacobian = jax.vmap(along, out_axes=(None, 0))(unit)
-        gradient = jnp.einsum("irc,rc->ci", jacobian, here)
-        return _Local(_cost(here), gradient, jnp.einsum("irc,jrc->cij", jacobian, jacobian))
+        value = _cost(here)
+        better = value < place.value
+        damping = jnp.where(
+            better,
+            jnp.where(place.damping > _LEAST_DAMPING, 0.1 * place.damping, 0.0),
+            jnp.maximum(10.0 * place.damping, _FIRST_DAMPING),
+        )
+        there = place._replace(
+            v=trial.T,
+            value=value,
+            gradient=jnp.einsum("irc,rc->ci", jacobian, here),
+            hessian=jnp.einsum("irc,jrc->cij", jacobian, jacobian),
+        )
+        kept = _where(better, there, place)
+        damped = kept.hessian + damping[:, None, None] * unit[None]
+        change = -jnp.linalg.solve(damped, kept.gradient[..., None])[..., 0]
+        return kept._replace(damping=damping, change=change, iterations=place.iterations + 1)
 
-    def step(place: _Local, damping: Float[Array, " column"]) -> Float[Array, "column control"]:
-        damped = place.hessian + damping[:, None, None] * unit[None]
-        return -jnp.linalg.solve(damped, place.gradient[..., None])[..., 0]
+    def in_turn(place: _Place) -> _Place:
+        if columns <= batch:
+            return _where(moving(place), once(place, data), place)
+        order = jnp.argsort(jnp.where(moving(place), place.iterations, max_iterations))
+        index = order[:batch]
+        some = jax.tree.map(lambda leaf: leaf[index], place)
+        own = jax.tree.map(lambda leaf: leaf[..., index], data)
+        after = _where(moving(some), once(some, own), some)
+        return jax.tree.map(lambda leaf, new: leaf.at[index].set(new), place, after)
 
-    def far(place: _Local, change: Float[Array, "column control"]) -> Array:
-        length = jnp.einsum("ci,cij,cj->c", change, place.hessian, change)
-        return length > tolerance**2  # false where it is not a number: nothing is to be gained
+    # Nothing is known of the start: its cost is lower than what is said here.
+    none = jnp.zeros(columns, start.dtype)
+    still = jnp.zeros((columns, controls), start.dtype)
+    place = _Place(
+        v=start.T,
+        value=none + jnp.inf,
+        gradient=still,
+        hessian=still[:, None] + unit[None],
+        damping=none,
+        change=still,
+        iterations=none.astype(jnp.int32) - 1,
+    )
+    place = jax.lax.while_loop(lambda place: jnp.any(moving(place)), in_turn, place)
+    return place.v.T, place.hessian, place.iterations
 
-    def once(carry: tuple) -> tuple:
-        v, place, damping, change, iterations, number = carry
-        trial = v + change.T
-        there = local(trial)
-        first = number == 0
-        moving = far(place, change)
-        better = (first | moving) & (there.value < place.value)
 
-        def chosen(new: Array, old: Array) -> Array:
-            return jnp.where(better.reshape((-1, *[1] * (new.ndim - 1))), new, old)
+def _where(chosen: Array, new: _Place, old: _Place) -> _Place:
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(chosen.reshape((-1, *[1] * (a.ndim - 1))), a, b)
 
-        v = jnp.where(better[None], trial, v)
-        place = jax.tree.map(chosen, there, place)
-        smaller = jnp.where(damping > _LEAST_DAMPING, 0.1 * damping, 0.0)
-        damping = jnp.where(better, smaller, jnp.maximum(10.0 * damping, _FIRST_DAMPING))
-        return v, place, damping, step(place, damping), iterations + moving, number + 1
-
-    def going(carry: tuple) -> Array:
-        _, place, _, change, _, number = carry
-        return (number == 0) | ((number <= max_iterations) & jnp.any(far(place, change)))
-
-    # Nothing is known of the first place; the loop's first round looks at it.
-    none = jnp.zeros(start.shape[-1], start.dtype)
-    slope = jnp.zeros(start.shape[::-1], start.dtype)
-    nowhere = _Local(none + jnp.inf, slope, slope[:, None] + unit[None])
-    zero = jnp.zeros((), jnp.int32)
-    carry = (start, nowhere, none, slope, none.astype(jnp.int32), zero)
-    v, place, _, _, iterations, _ = jax.lax.while_loop(going, once, carry)
-    return v, place.hessian, iterations
+    return jax.tree.map(pick, new, old)
 
 
 def _cost(departures: Float[Array, "residual column"]) -> Float[Array, " column"]:

@@ -94,6 +94,11 @@ def problem_of(state, root, values, records):
     )
 
 
+def minimum(problem, **options):
+    none = jnp.zeros(problem.root.shape[1:])
+    return small_hessian(lambda v, _: problem.residuals(v), none, None, **options)
+
+
 def test_cycled_analyses_with_a_carried_covariance_beat_the_observations(state):
     generator = np.random.default_rng(2)
     model, ahead = Lorenz96(points=POINTS), no_weather(4, 3)
@@ -104,7 +109,7 @@ def test_cycled_analyses_with_a_carried_covariance_beat_the_observations(state):
     def cycle(x, root, truth, noise):
         to = jax.lax.fori_loop(0, 4, lambda _, y: lorenz96_step(y), truth)
         problem = problem_of(x, root, to + noise, records=5)
-        v, hessian, _ = small_hessian(problem.residuals, jnp.zeros((POINTS, 3)), tolerance=0.01)
+        v, hessian, _ = minimum(problem, tolerance=0.01)
         best = x + jnp.einsum("pic,ic->pc", root, v)
         series, _ = problem.trajectory(v)
         analysed = jnp.einsum("pic,cij->pjc", root, transform(hessian))
@@ -121,7 +126,7 @@ def test_cycled_analyses_with_a_carried_covariance_beat_the_observations(state):
 def test_hessian_is_that_of_the_residuals_and_its_root_undoes_it(state):
     root = 0.5 * jnp.repeat(jnp.eye(POINTS)[..., None], 3, axis=2)
     problem = problem_of(state, root, state + 1.0, records=5)
-    v, hessian, _ = small_hessian(problem.residuals, jnp.zeros((POINTS, 3)), tolerance=1e-8)
+    v, hessian, _ = minimum(problem, tolerance=1e-8)
     jacobian = jax.jacfwd(problem.residuals)(v)
     for k in range(3):
         own = jacobian[:, k, :, k]
@@ -131,17 +136,34 @@ def test_hessian_is_that_of_the_residuals_and_its_root_undoes_it(state):
     np.testing.assert_allclose(whole, np.broadcast_to(np.eye(POINTS), whole.shape), atol=1e-8)
 
 
+def test_columns_in_turn_are_as_all_at_once(state):
+    generator = np.random.default_rng(6)
+    data = {"seen": jnp.asarray(generator.normal(size=(2, 7)))}
+
+    def residuals(v, data):
+        return jnp.concatenate([v, 3.0 * (data["seen"] - v - 0.1 * v**2)])
+
+    none = jnp.zeros((2, 7))
+    whole = small_hessian(residuals, none, data, tolerance=1e-6)
+    parts = small_hessian(residuals, none, data, tolerance=1e-6, batch=3)
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    slope = jax.grad(lambda v: jnp.sum(residuals(v, data) ** 2))(parts[0])
+    np.testing.assert_allclose(slope, 0.0, atol=1e-5)
+    assert len(set(np.asarray(parts[2]).tolist())) > 1
+
+
 def test_transform_of_members_keeps_their_mean_and_sees_only_their_part(state):
     generator = np.random.default_rng(3)
     draws = jnp.asarray(generator.normal(size=(POINTS, 5, 3)))
     own = (draws - draws.mean(axis=1, keepdims=True)) / 2.0
     alone = problem_of(state, own, state, records=5)
-    _, hessian, _ = small_hessian(alone.residuals, jnp.zeros((5, 3)), max_iterations=0)
+    _, hessian, _ = minimum(alone, max_iterations=0)
     analysed = jnp.einsum("pic,cij->pjc", own, transform(hessian))
     np.testing.assert_allclose(analysed.mean(axis=1), 0.0, atol=1e-10)
     static = jnp.repeat(jnp.eye(POINTS)[..., None], 3, axis=2)
     both = problem_of(state, jnp.concatenate([static, own], axis=1), state, records=5)
-    _, joint, _ = small_hessian(both.residuals, jnp.zeros((POINTS + 5, 3)), max_iterations=0)
+    _, joint, _ = minimum(both, max_iterations=0)
     np.testing.assert_allclose(transform(joint, members=5), transform(hessian), atol=1e-8)
 
 
