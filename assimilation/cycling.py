@@ -224,7 +224,7 @@ def _make_cycle(
         number: int, carry: _Carry, forcing: ForcingSeries, seen: Observations, keep: int
     ) -> dict[str, np.ndarray]:
         now, here = root, (carry.parameters, carry.state, forcing, seen)
-        if scheme.hybrid_gain:
+        if scheme.hybrid_gain and carry.members is not None:
             now = members_root(carry.members)
             first, result = by_gain(*here, now, root, keep=keep)
             covariance = first.covariance

@@ -45,9 +45,10 @@ def notes_of(result: Analysis, scheme: Scheme) -> dict[str, np.ndarray]:
     """What is told of a window, `[column]` each."""
     names = ("cost_start", "gradient_norm", "signal", "iterations", "converged")
     notes = {name: np.asarray(getattr(result, name)) for name in names}
-    notes["observed"] = sum(
+    seen = [
         np.isfinite(np.asarray(before)).sum(axis=0) for before, _ in result.innovations.values()
-    )
+    ]
+    notes["observed"] = np.sum(seen, axis=0)
     notes |= {f"cost_{term}": np.asarray(value) for term, value in result.cost.items()}
     for k, label in enumerate(scheme.control.labels):
         if k >= len(scheme.control.start):

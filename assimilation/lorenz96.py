@@ -1,7 +1,6 @@
 """The model of Lorenz (1996): a ring of points on which assimilation methods are compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +53,6 @@ def lorenz96_step(
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
 class Lorenz96:
     """Lorenz's ring on the `step` interface: each point a variable, each replica a column.
 
@@ -64,26 +62,24 @@ class Lorenz96:
         points: of the ring.
         dt: length of a step, model time units.
         forcing: F of every replica, unless the parameters hold `forcing`, a value for each.
+        time_step: length of a step, s.
+        prognostic: names of the points.
+        diagnostic: none.
     """
 
-    points: int = POINTS
-    dt: float = TIME_STEP
-    forcing: float = FORCING
+    def __init__(
+        self, *, points: int = POINTS, dt: float = TIME_STEP, forcing: float = FORCING
+    ) -> None:
+        self.points, self.dt, self.forcing = points, dt, forcing
+        self.time_step = dt * UNIT
+        self.prognostic = names(points)
+        self.diagnostic: tuple[str, ...] = ()
 
-    @property
-    def time_step(self) -> float:
-        """Length of a step, s."""
-        return self.dt * UNIT
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Lorenz96) and vars(self) == vars(other)
 
-    @property
-    def prognostic(self) -> tuple[str, ...]:
-        """Names of the points."""
-        return names(self.points)
-
-    @property
-    def diagnostic(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).values()))
 
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing

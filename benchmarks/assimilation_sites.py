@@ -189,7 +189,8 @@ def skill(case: Mapping[str, Any], run: Series, role: str, which: np.ndarray) ->
     kept = np.where(which, observed, np.nan)
     where = np.isfinite(kept)
     found = scores_against(run[role], kept)
-    found["rank"] = float(scipy.stats.spearmanr(run[role][where], kept[where])[0])
+    ranks = [scipy.stats.rankdata(x[where]) for x in (run[role], kept)]
+    found["rank"] = float(np.corrcoef(*ranks)[0, 1])  # Spearman's
     anomaly = np.where(where & np.isfinite(both[0]), both[1], np.nan)
     found["anomaly"] = scores_against(both[0], anomaly)["correlation"]
     return found | {"n": int(where.sum())}

@@ -128,7 +128,7 @@ def by_scipy(value_and_slope: Callable[..., Any], data: Any, goal: float) -> dic
 
 def main() -> None:
     """Print the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="default")
     parser.add_argument("--columns", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=256)
@@ -187,9 +187,9 @@ def main() -> None:
         )
         problem = case.problem(first)
         given = (problem.parameters, problem.background, problem.forcing, problem.observations)
-        run = jax.jit(lambda given: analyse(*given, case.root).control_error)
-        jax.block_until_ready(run(given))
-        whole = np.median([timed(lambda: run(given))[1] for _ in range(3)], axis=0)
+        analysed = jax.jit(lambda given: analyse(*given, case.root).control_error)
+        jax.block_until_ready(analysed(given))
+        whole = np.median([timed(lambda: analysed(given))[1] for _ in range(3)], axis=0)
         result["columns a second with series and errors"] = (options.batch / whole).tolist()
 
     value_and_slope = jax.jit(

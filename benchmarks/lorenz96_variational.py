@@ -88,7 +88,7 @@ ROWS = (
     Row("4dvar", 1, factor=0.1),
     Row("4dvar", 2, factor=0.05),
     Row("4dvar", 4, factor=0.02),
-    Row("4denvar", 4, members=20, inflation=1.05),
+    Row("4denvar", 4, members=20, inflation=1.03),
     Row("4denvar", 4, members=20, inflation=1.02, weight=0.9, factor=0.02),
     Row("propagated", 1, inflation=1.1),
     Row("propagated", 4, inflation=1.06),
