@@ -25,7 +25,7 @@ def transform(
     return jnp.einsum("cij,cj,ckj->cik", vectors, 1.0 / jnp.sqrt(values), vectors)
 
 
-def carried_root(
+def tangent_root(
     model: Model,
     names: tuple[str, ...],
     parameters: Parameters,

@@ -43,7 +43,7 @@ from assimilation.control import ControlVector
 from assimilation.lorenz96 import Lorenz96, apart, lorenz96_step, names, no_weather, together
 from assimilation.minimise import small_hessian
 from assimilation.observations import Observations
-from assimilation.propagation import carried_root, transform
+from assimilation.propagation import tangent_root, transform
 from assimilation.variational import Problem
 from hybrid_land.rollout import rollout
 
@@ -155,7 +155,7 @@ def cycler(row: Row, model: Lorenz96, columns: int) -> Callable[..., Any]:
         shape = transform(hessian, members=row.members or None)
         analysed = jnp.einsum("pic,cij->pjc", part, shape)
         if row.method == "propagated":
-            carried = inflation * carried_root(model, start, {}, apart(x), analysed, ahead)
+            carried = inflation * tangent_root(model, start, {}, apart(x), analysed, ahead)
             return run(x), carried, static
         scale = jnp.sqrt((row.members - 1) / row.weight)
         members = x[:, None] + scale * analysed

@@ -17,7 +17,7 @@ from assimilation.lorenz96 import (
 )
 from assimilation.minimise import small_hessian
 from assimilation.observations import Observations
-from assimilation.propagation import carried_root, transform
+from assimilation.propagation import tangent_root, transform
 from assimilation.variational import Problem
 from hybrid_land.interface import Model
 from hybrid_land.rollout import rollout
@@ -113,7 +113,7 @@ def test_cycled_analyses_with_a_carried_covariance_beat_the_observations(state):
         best = x + jnp.einsum("pic,ic->pc", root, v)
         series, _ = problem.trajectory(v)
         analysed = jnp.einsum("pic,cij->pjc", root, transform(hessian))
-        carried = carried_root(model, names(POINTS), {}, apart(best), analysed, ahead)
+        carried = tangent_root(model, names(POINTS), {}, apart(best), analysed, ahead)
         return together({n: series[n][-1] for n in names(POINTS)}), 1.1 * carried, to
 
     errors = []
@@ -167,10 +167,10 @@ def test_transform_of_members_keeps_their_mean_and_sees_only_their_part(state):
     np.testing.assert_allclose(transform(joint, members=5), transform(hessian), atol=1e-8)
 
 
-def test_carried_root_is_the_tangent_of_the_rollout(state):
+def test_tangent_root_is_the_tangent_of_the_rollout(state):
     model, ahead = Lorenz96(points=POINTS), no_weather(3, 3)
     root = jnp.asarray(np.random.default_rng(4).normal(size=(POINTS, 2, 3)))
-    carried = carried_root(model, names(POINTS), {}, apart(state), root, ahead)
+    carried = tangent_root(model, names(POINTS), {}, apart(state), root, ahead)
 
     def end(x):
         return together({n: s[-1] for n, s in rollout(model, {}, apart(x), ahead)[0].items()})
