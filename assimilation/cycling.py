@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -201,22 +202,14 @@ def _make_cycle(
     """The work of one window: its results and what the next one starts from, by name."""
     start = scheme.control.start
     with_error = tuple(n for n in saved if n in SOIL_WATER or n == ROOT_ZONE or n in start)
-    analyse = make_window_analysis(
-        model,
-        control=scheme.control,
-        error_of=with_error,
-        minimiser=scheme.minimiser,
-        max_iterations=scheme.max_iterations,
-        amplitude=scheme.amplitude,
-    )
-    by_gain = make_hybrid_gain(
-        model,
-        control=scheme.control,
-        error_of=with_error,
-        minimiser=scheme.minimiser,
-        max_iterations=scheme.max_iterations,
-        weight=options.ensemble_weight,
-    )
+    choices: dict[str, Any] = {
+        "control": scheme.control,
+        "error_of": with_error,
+        "minimiser": scheme.minimiser,
+        "max_iterations": scheme.max_iterations,
+    }
+    analyse = make_window_analysis(model, amplitude=scheme.amplitude, **choices)
+    by_gain = make_hybrid_gain(model, weight=options.ensemble_weight, **choices)
     forward = jax.jit(partial(_forward, model))
     propagate = jax.jit(partial(propagated, model, start))
 
@@ -244,12 +237,12 @@ def _make_cycle(
         after = _where(kept, result.series, result.background)
         parameters, begin = result.begin(start, carry.parameters, carry.state)
         state = _state_at(model, result, after, kept, keep)
-        context = Context(model.time_step, carry.parameters, forcing)
-        cut = Context(model.time_step, carry.parameters, head)
+        known = partial(Context, model.time_step)
+        analysed, before = known(parameters, forcing), known(carry.parameters, forcing)
         arrays = {
-            **observed_of("", after, saved, context, keep),
-            **observed_of("_background", result.background, saved, context, keep),
-            **observed_of("_open_loop", free, saved, cut, keep),
+            **observed_of("", after, saved, analysed, keep),
+            **observed_of("_background", result.background, saved, before, keep),
+            **observed_of("_open_loop", free, saved, known(given, head), keep),
             **{f"{n}_analysis_error": np.asarray(result.error[n][:keep]) for n in with_error},
             **innovations_of(result, keep),
             **notes_of(result, scheme),

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from assimilation.control import moved
+from assimilation.propagation import symmetric_root
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
 
@@ -54,9 +55,8 @@ def analysed_members(
     members: int,
 ) -> Float[Array, "member control column"]:
     """Perturbations with the analysis error's covariance, U (I + J^T J)^-1/2 z."""
-    values, vectors = jnp.linalg.eigh(covariance)
-    half = jnp.einsum("cij,cj,ckj->ikc", vectors, jnp.sqrt(jnp.maximum(values, 0.0)), vectors)
-    return centred_draws(key, jnp.einsum("uic,ijc->ujc", root, half), members, root.shape[-1])
+    analysed = jnp.einsum("uic,cij->ujc", root, symmetric_root(covariance))
+    return centred_draws(key, analysed, members, root.shape[-1])
 
 
 def propagated(

@@ -8,6 +8,14 @@ from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
 
 
+def symmetric_root(
+    matrix: Float[Array, "column part part"],
+) -> Float[Array, "column part part"]:
+    """The symmetric square root of each column's covariance."""
+    values, vectors = jnp.linalg.eigh(matrix)
+    return jnp.einsum("cij,cj,ckj->cik", vectors, jnp.sqrt(jnp.maximum(values, 0.0)), vectors)
+
+
 def transform(
     hessian: Float[Array, "column whitened whitened"], *, members: int | None = None
 ) -> Float[Array, "column part part"]:
@@ -21,8 +29,7 @@ def transform(
             theirs: the ensemble of a hybrid, whose mean saw the static part as well.
     """
     part = hessian if members is None else hessian[:, -members:, -members:]
-    values, vectors = jnp.linalg.eigh(part)
-    return jnp.einsum("cij,cj,ckj->cik", vectors, 1.0 / jnp.sqrt(values), vectors)
+    return symmetric_root(jnp.linalg.inv(part))
 
 
 def tangent_root(

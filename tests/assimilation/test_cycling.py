@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from assimilation import Options, assimilate, make_observations, read_observations
+from assimilation.operators import OPERATORS
 from hybrid_land.columns import forcing_from, parameters_from
 from hybrid_land.data import save
 from hybrid_land.data.samples import load_sample
@@ -269,3 +270,27 @@ def test_propagated_background_error_restarts_to_the_same(twin, tmp_path):
     again = assimilate(model, data, observations, restart=tmp_path, **given)
     np.testing.assert_array_equal(again["swvl3"], whole["swvl3"])
     np.testing.assert_array_equal(again["swvl3_analysis_error"], whole["swvl3_analysis_error"])
+
+
+def test_operators_see_the_parameters_of_their_own_run(twin, monkeypatch):
+    model, data, _, observations, guess = twin
+    monkeypatch.setitem(
+        OPERATORS,
+        "swvl2",
+        lambda series, given: 0.0 * series["swvl2"] + given.parameters["theta_cap"][None],
+    )
+    analysis = assimilate(
+        model,
+        data,
+        observations,
+        first_guess=guess,
+        window_days=6.25,
+        options=Options(control=("swvl1", "swvl3", "theta_cap")),
+    )
+    given = data["clim_theta_cap"].to_numpy()
+    first, last = {"time": 0}, {"time": -1}
+    np.testing.assert_allclose(analysis["swvl2_open_loop"].isel(last), given, rtol=1e-6)
+    np.testing.assert_allclose(analysis["swvl2_background"].isel(first), given, rtol=1e-6)
+    found = analysis["theta_cap"].to_numpy()
+    np.testing.assert_allclose(analysis["swvl2"].isel(last), found, rtol=1e-6)
+    assert abs(found[0] - given[0]) > 1e-3
