@@ -1,0 +1,245 @@
+"""Ensemble analyses without localisation, each as weights on the members.
+
+With S = R^-1/2 Y / sqrt(N - 1) the scaled perturbations of the predicted observations, one row a
+member, and d = R^-1/2 (y - mean of H x) the scaled departure, an analysis is
+
+    E_a = E + D A,    A = E - mean of E,
+
+with a matrix D of members by members that knows nothing of what is in the state. So the same D
+takes along the members at an earlier time (`smoothers`) and parameters beside the state. Where
+nothing was observed R^-1 is zero, so S, d and D are zero and the members stay as they are, to the
+last bit.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Ensemble = Float[Array, "member variable column"]
+Predicted = Float[Array, "member observation column"]
+Seen = Float[Array, "observation column"]
+Scaled = Float[Array, "member observation"]
+Departure = Float[Array, " observation"]
+Square = Float[Array, "member member"]
+# (key, S, d) of one column to its D.
+Weights = Callable[[Array, Scaled, Departure], Square]
+
+_NONE = 1e-6  # an eigenvalue below this part of the largest is none, in single precision
+
+
+def anomalies(ensemble: Float[Array, " member *rest"]) -> Float[Array, " member *rest"]:
+    """A = E - mean. Members that are all the same have none, to the last bit."""
+    apart = ensemble - ensemble[:1]
+    return apart - apart.mean(axis=0, keepdims=True)
+
+
+def scaled(predicted: Predicted, values: Seen, errors: Seen, mask: Seen) -> tuple[Predicted, Seen]:
+    """S and d, zero where nothing was observed.
+
+    Args:
+        predicted: H x of each member.
+        values: y.
+        errors: standard deviations of y.
+        mask: one where observed, else zero; between the two it lessens the precision 1/R, which
+            is how localisation tapers.
+    """
+    seen = mask > 0
+    weight = jnp.sqrt(mask) / jnp.where(seen, errors, 1.0)
+    apart = jnp.where(seen[None], anomalies(predicted), 0.0)
+    departure = jnp.where(seen, values - predicted.mean(axis=0), 0.0)
+    return apart * weight[None] / jnp.sqrt(predicted.shape[0] - 1.0), departure * weight
+
+
+def decomposed(
+    S: Scaled,
+) -> tuple[Float[Array, " rank"], Float[Array, "member rank"]]:
+    """Eigenvalues and eigenvectors of S S^T, from the smaller of S S^T and S^T S.
+
+    Vectors of an eigenvalue that is none are zero if the smaller one is S^T S: the functions
+    below do nothing along them.
+    """
+    if S.shape[0] <= S.shape[1]:
+        values, vectors = jnp.linalg.eigh(S @ S.T)
+        return jnp.maximum(values, 0.0), vectors
+    values, vectors = jnp.linalg.eigh(S.T @ S)
+    sound = values > _NONE * values[-1]
+    values = jnp.where(sound, values, 1.0)
+    left = jnp.where(sound[None], (S @ vectors) / jnp.sqrt(values)[None], 0.0)
+    return jnp.where(sound, values, 0.0), left
+
+
+def etkf(key: Array, S: Scaled, d: Departure) -> Square:
+    """The ensemble transform Kalman filter with the symmetric root (Hunt et al. 2007, section 2.3).
+
+    D = 1 w^T + T - I,   T = (I + S S^T)^-1/2,   w = (I + S S^T)^-1 S d / sqrt(N - 1)
+    """
+    del key
+    values, vectors = decomposed(S)
+    return _transformed(values, vectors, vectors.T @ (S @ d))
+
+
+def _transformed(
+    values: Float[Array, " rank"],
+    vectors: Float[Array, "member rank"],
+    projected: Float[Array, " rank"],
+) -> Square:
+    """D of the ETKF from the spectrum of S S^T and the projection of S d on it."""
+    root = jnp.sqrt(1.0 + values)
+    less = -values / (root * (1.0 + root))  # (1 + x)^-1/2 - 1
+    shrunk = (vectors * less[None]) @ vectors.T
+    w = vectors @ (projected / (1.0 + values)) / jnp.sqrt(vectors.shape[0] - 1.0)
+    return shrunk + jnp.broadcast_to(w[None], shrunk.shape)
+
+
+def gain(S: Scaled, departures: Float[Array, "row observation"]) -> Float[Array, "row member"]:
+    """Scaled departures, one a row, times (I + S^T S)^-1 S^T / sqrt(N - 1).
+
+    The Kalman gain in the space of the members, by a Cholesky factor of the smaller of I + S^T S
+    and I + S S^T.
+    """
+    small = S.shape[0] <= S.shape[1]
+    inner = S @ S.T if small else S.T @ S
+    factor = jax.scipy.linalg.cho_factor(inner + jnp.eye(inner.shape[0], dtype=S.dtype))
+    if small:
+        found = jax.scipy.linalg.cho_solve(factor, S @ departures.T).T
+    else:
+        found = jax.scipy.linalg.cho_solve(factor, departures.T).T @ S.T
+    return found / jnp.sqrt(S.shape[0] - 1.0)
+
+
+def enkf(key: Array, S: Scaled, d: Departure) -> Square:
+    """The stochastic filter: each member sees observations of its own (Burgers et al. 1998).
+
+    Row m of D is the gain times d + e_m - (H x_m - mean) R^-1/2, with e_m standard normal and
+    their mean over the members taken out.
+    """
+    noise = jax.random.normal(key, S.shape, S.dtype)
+    # What is not observed is not perturbed: its column of S is zero, and so is its gain.
+    noise = noise - noise.mean(axis=0, keepdims=True)
+    return gain(S, d[None] + noise - S * jnp.sqrt(S.shape[0] - 1.0))
+
+
+def denkf(key: Array, S: Scaled, d: Departure) -> Square:
+    """The deterministic filter of Sakov and Oke (2008): half the gain for the perturbations.
+
+    A_a = A - K H A / 2. Its covariance is right to first order in K H and larger than the exact
+    one by K H P H^T K^T / 4.
+    """
+    del key
+    return gain(S, d[None] - 0.5 * S * jnp.sqrt(S.shape[0] - 1.0))
+
+
+def enkf_n(key: Array, S: Scaled, d: Departure, *, certainty: float | Array = 1.0) -> Square:
+    """The finite-size filter in its dual form (Bocquet 2011; Bocquet et al. 2015, section 5).
+
+    An ETKF whose prior perturbations are first multiplied by the l > 0 that minimises
+
+        J(l) = sum_i b_i^2 / (1 + l^2 s_i^2) / (N - 1) + e / l^2 + c log l^2,
+
+    with s_i the singular values of S and b_i the departure along them; e = (N + 1) / N and
+    c = N / (N - 1), corrected so that the mode of l is one where observations say nothing
+    (Bocquet et al. 2015, eq. 36, as in DAPPER).
+
+    Args:
+        key: not used.
+        S: scaled perturbations.
+        d: scaled departure.
+        certainty: of the hyperprior, times that of N members: 1 for an ensemble as uncertain as
+            its size says, 2 for weakly nonlinear models (Raanes et al. 2019).
+    """
+    del key
+    values, vectors = decomposed(S)
+    projected = vectors.T @ (S @ d)
+    factor = _hyperinflation(values, projected, S.shape[0], certainty)
+    D = _transformed(factor**2 * values, vectors, factor * projected)
+    return factor * D + (factor - 1.0) * jnp.eye(S.shape[0], dtype=S.dtype)
+
+
+def _hyperinflation(
+    values: Float[Array, " rank"],
+    projected: Float[Array, " rank"],
+    members: int,
+    certainty: float | Array,
+) -> Float[Array, ""]:
+    """The l of `enkf_n`: the best on a grid of log l^2, then Newton's method."""
+    e, c = (members + 1.0) / members, members / (members - 1.0)
+    said = (jnp.sum(1.0 / (1.0 + values)) + members - values.shape[0]) / members
+    correction = jnp.sqrt((e / c) ** said)
+    e, c = certainty * e / correction, certainty * c * correction
+    seen = values > _NONE
+    along = jnp.where(seen, projected**2 / jnp.where(seen, values, 1.0), 0.0) / (members - 1.0)
+
+    def cost(x: Array) -> Array:
+        return jnp.sum(along / (1.0 + jnp.exp(x) * values)) + e * jnp.exp(-x) + c * x
+
+    grid = jnp.linspace(-2.0, 6.0, 81, dtype=values.dtype)
+    best = grid[jnp.argmin(jax.vmap(cost)(grid))]
+    for _ in range(3):
+        curve = jax.grad(jax.grad(cost))(best)
+        step = jax.grad(cost)(best) / jnp.where(curve > 0, curve, jnp.inf)
+        best = best - jnp.clip(step, -0.1, 0.1)
+    # Nothing observed: no inflation, to the last bit.
+    return jnp.where(jnp.any(seen), jnp.exp(0.5 * best), 1.0)
+
+
+def transformed(ensemble: Ensemble, D: Float[Array, "column member member"]) -> Ensemble:
+    """E + D A, each column with its own D."""
+    return ensemble + jnp.einsum("cmn,nvc->mvc", D, anomalies(ensemble))
+
+
+def analyse(
+    key: Array,
+    ensemble: Ensemble,
+    predicted: Predicted,
+    values: Seen,
+    errors: Seen,
+    mask: Seen,
+    *,
+    weights: Weights = etkf,
+) -> Ensemble:
+    """The analysis of each column on its own.
+
+    Args:
+        key: for methods that draw.
+        ensemble: the forecast.
+        predicted: what each member says of the observations, at their own times.
+        values: y.
+        errors: standard deviations of y; observation errors are not correlated.
+        mask: one where observed, else zero.
+        weights: `etkf`, `enkf`, `enkf_n`, `denkf`.
+    """
+    return transformed(ensemble, weights_of(key, predicted, values, errors, mask, weights=weights))
+
+
+def weights_of(
+    key: Array,
+    predicted: Predicted,
+    values: Seen,
+    errors: Seen,
+    mask: Seen,
+    *,
+    weights: Weights,
+) -> Float[Array, "column member member"]:
+    """D of each column. See `analyse`."""
+    S, d = scaled(predicted, values, errors, mask)
+    keys = jax.random.split(key, d.shape[-1])
+    return jax.vmap(weights, in_axes=(0, -1, -1))(keys, S, d)
+
+
+def rotation(key: Array, members: int) -> Square:
+    """A random orthogonal matrix that keeps the mean of what it turns (Sakov and Oke 2008b).
+
+    Uniform on the rotations and reflections of the space of vectors with zero sum: Q of a normal
+    matrix with the signs of R's diagonal, between two reflections that take 1 to the first axis.
+
+    Args:
+        key: of the draw.
+        members: N.
+    """
+    Q, R = jnp.linalg.qr(jax.random.normal(key, (members - 1, members - 1)))
+    inner = jnp.eye(members).at[1:, 1:].set(Q * jnp.sign(jnp.diagonal(R))[None])
+    across = jnp.zeros(members).at[0].set(1.0) - 1.0 / jnp.sqrt(float(members))
+    mirror = jnp.eye(members) - 2.0 * jnp.outer(across, across) / jnp.sum(across**2)
+    return mirror @ inner @ mirror

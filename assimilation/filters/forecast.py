@@ -1,0 +1,104 @@
+"""Members through a cycle: each its own run of the model, and what it says of the observations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from assimilation.filters.analyses import Predicted
+from assimilation.operators import Context, Operator
+from hybrid_land.interface import Model
+from hybrid_land.rollout import rollout
+from hybrid_land.variables import VARIABLES
+
+Members = dict[str, Float[Array, "member column"]]
+Operators = tuple[tuple[str, Operator], ...]
+
+
+def forecast(
+    model: Model,
+    parameters: Mapping[str, Float[Array, " column"]],
+    members: Members,
+    forcing: Mapping[str, Array],
+    operators: Operators,
+) -> tuple[Members, Predicted]:
+    """Run the members for a cycle of R steps and look at them.
+
+    A cycle begins at a record r that the members are at, and ends at r + R. Its observations are
+    those of the instantaneous quantities at records r + 1 .. r + R, and those of the steps' means
+    and amounts (fluxes, rain) of the steps that start at r .. r + R - 1. An operator that has a
+    memory remembers no more than the cycle.
+
+    Args:
+        model: anything with the `step` interface.
+        parameters: leaves `[column]`.
+        members: leaves `[member, column]`: the state, and parameters that differ between members.
+        forcing: records r .. r + R, leaves `[record, column]` or `[record, member, column]`; the
+            last record serves operators alone.
+        operators: names and operators of the observables.
+
+    Returns:
+        Members at the end, and the predicted observations `[member, observation, column]`, the
+        records of the first observable first.
+    """
+    size, columns = next(iter(members.values())).shape
+
+    def folded(x: Array) -> Array:
+        return x.reshape((*x.shape[:-2], size * columns))
+
+    def of_members(x: Array, rank: int) -> Array:
+        """A leaf that members share, and one that they do not, with member and column in one."""
+        if x.ndim == rank:
+            x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], size, columns))
+        return folded(x)
+
+    weather = {name: of_members(x, 2) for name, x in forcing.items()}
+    fixed = {name: of_members(x, 1) for name, x in parameters.items()}
+    fixed |= {name: folded(x) for name, x in members.items() if name not in model.prognostic}
+    state = {name: folded(members[name]) for name in model.prognostic}
+    steps = {name: x[:-1] for name, x in weather.items()}
+    states, diagnostics = rollout(model, fixed, state, steps)
+
+    series: dict[str, Array] = {
+        name: jnp.concatenate([state[name][None], after]) for name, after in states.items()
+    }
+    for name, values in diagnostics.items():
+        padding = [values[:1], values] if _at_a_time(name) else [values, values[-1:]]
+        series[name] = jnp.concatenate(padding)
+    context = Context(model.time_step, fixed, weather)
+    rows = []
+    for name, operator in operators:
+        seen = operator(series, context)
+        late = name not in diagnostics or _at_a_time(name)
+        rows.append(seen[1:] if late else seen[:-1])
+    predicted = jnp.concatenate(rows).reshape((-1, size, columns))
+    end = {name: after[-1].reshape((size, columns)) for name, after in states.items()}
+    return members | end, jnp.moveaxis(predicted, 1, 0)
+
+
+def starts_step(name: str, diagnostic: tuple[str, ...]) -> bool:
+    """Whether an observable belongs to the step that starts at its record, not to the record."""
+    return name in diagnostic and not _at_a_time(name)
+
+
+def _at_a_time(diagnostic: str) -> bool:
+    """Whether a diagnostic holds at a time; one that the table does not know belongs to a step."""
+    row = VARIABLES.get(diagnostic)
+    return row is not None and row.kind == "instantaneous"
+
+
+def by_cycle(series: Any, *, every: int, cycles: int, shifted: bool) -> Array:
+    """Rows of the data's records by cycle, `[cycle, record, column]`, zero beyond the end.
+
+    Args:
+        series: `[record, column]`.
+        every: R.
+        cycles: how many.
+        shifted: whether the first cycle's rows are records 1 .. R, not 0 .. R - 1.
+    """
+    first = 1 if shifted else 0
+    rows = series[first : first + every * cycles]
+    lacking = every * cycles - rows.shape[0]
+    rows = jnp.concatenate([rows, jnp.zeros((lacking, rows.shape[1]), rows.dtype)])
+    return rows.reshape((cycles, every, rows.shape[1]))
