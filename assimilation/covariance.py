@@ -230,25 +230,23 @@ def joined_root(
 
 
 def carried_root(
-    analysed: Float[Array, "start whitened column"],
-    growth: Float[Array, " start"],
+    analysed: Float[Array, "start part column"],
     *,
     sound: Bool[Array, " column"],
     otherwise: Float[Array, "start start"],
 ) -> Float[Array, "start start column"]:
-    """U of the next window's background: the analysis error carried there, and what grew on top.
+    """U of the next window's background: the analysis error carried there.
 
     B = M A M^T + Q, as in the extended Kalman filter (Jazwinski 1970, chapter 8), with M the
-    tangent of the analysed trajectory.
+    tangent of the analysed trajectory and Q what the model's own error has grown to.
 
     Args:
-        analysed: square root of M A M^T, `Analysis.next_root`.
-        growth: standard deviations of what the model's own error adds; Q is their squares.
+        analysed: a root of B with any number of columns, `Analysis.next_root`.
         sound: columns whose analysis was kept.
         otherwise: U for the other columns.
     """
-    carried = jnp.einsum("iwc,jwc->cij", analysed, analysed)
+    carried = jnp.einsum("ipc,jpc->cij", analysed, analysed)
     least = 1e-6 * jnp.diagonal(otherwise @ otherwise.T)  # of each variance, for the factors' sake
-    found = jnp.linalg.cholesky(carried + jnp.diag(growth**2 + least)[None])
+    found = jnp.linalg.cholesky(carried + jnp.diag(least)[None])
     usable = sound & jnp.all(jnp.isfinite(found), axis=(1, 2))
     return jnp.moveaxis(jnp.where(usable[:, None, None], found, otherwise[None]), 0, -1)

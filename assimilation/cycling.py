@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Array, Float
 
-from assimilation.covariance import DAY, carried_root
+from assimilation.covariance import carried_root
 from assimilation.ensemble import (
     analysed_members,
     centred_draws,
@@ -205,6 +205,7 @@ def _make_cycle(
     choices: dict[str, Any] = {
         "control": scheme.control,
         "error_of": with_error,
+        "growth": scheme.growth,
         "minimiser": scheme.minimiser,
         "max_iterations": scheme.max_iterations,
     }
@@ -256,10 +257,9 @@ def _make_cycle(
             )
             spread = propagate(parameters, begin, draws, head)
             end[f"{_STATE_OF}members"] = options.inflation * spread
-        if scheme.growth is not None:
+        if scheme.propagate:
             end[f"{_STATE_OF}root"] = carried_root(
                 result.next_root,
-                scheme.growth * (keep * model.time_step / DAY) ** 0.5,
                 sound=jnp.asarray(kept),
                 otherwise=root[: len(start), : len(start)],
             )

@@ -1,6 +1,6 @@
 """Hybrid gain: an ensemble's analysis of a window, then part of the way to a static B's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from jaxtyping import Array, Float
@@ -16,6 +16,7 @@ def make_hybrid_gain(
     *,
     control: ControlVector,
     error_of: Sequence[str],
+    growth: Mapping[str, float],
     minimiser: str,
     max_iterations: int,
     weight: float,
@@ -30,6 +31,7 @@ def make_hybrid_gain(
         model: anything with the `step` interface.
         control: elements at the window's start only.
         error_of: names whose analysis error is wanted along the window.
+        growth: of the model's own error in a day, see `make_window_analysis`.
         minimiser: of the 4D-Var.
         max_iterations: of it.
         weight: w, of the ensemble's analysis.
@@ -45,6 +47,7 @@ def make_hybrid_gain(
         model,
         control=control,
         error_of=error_of,
+        growth=growth,
         minimiser=minimiser,
         max_iterations=max_iterations,
         part=1.0 - weight,

@@ -1,7 +1,7 @@
 """What a method's name stands for: the control vector, its prior and the minimiser."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -42,9 +42,9 @@ class Options:
         inflation: of the ensemble's spread from window to window.
         seed: of the ensemble.
         propagate: whether a window's background error is the last one's analysis error, carried
-            along by the tangent model, and `growth`; the same B in every window if not.
-        growth: standard deviations by which `propagate` lets the error of a control variable grow
-            in a day, as a random walk; none for those not named.
+            along by the tangent model; the same B in every window if not.
+        growth: standard deviations by which the error of the model moves prognostic variables in a
+            day, as a random walk; strong methods count it in the error they state.
     """
 
     control: tuple[str, ...] = CONTROL
@@ -75,8 +75,8 @@ class Scheme:
         amplitude: of the runs of the minimiser `secant`.
         members: of an ensemble that goes along, none for 0.
         hybrid_gain: whether the ensemble's analysis comes first and that of `root` from there.
-        growth: by which the error of the elements at the window's start grows in a day, `[start]`,
-            where it goes along from window to window.
+        growth: standard deviations of the model's error in a day that is not estimated.
+        propagate: whether U of the elements at the window's start goes along.
     """
 
     control: ControlVector
@@ -86,7 +86,8 @@ class Scheme:
     amplitude: float = 0.1
     members: int = 0
     hybrid_gain: bool = False
-    growth: Float[Array, " start"] | None = None
+    growth: Mapping[str, float] = field(default_factory=dict)
+    propagate: bool = False
 
 
 def scheme_of(method: str, options: Options, model: Model, parameters: Parameters) -> Scheme:
@@ -132,6 +133,11 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
             "of them or leave it out"
         )
     for name, value in options.growth.items():
+        if name not in model.prognostic and options.growth is not GROWTH:
+            raise InputError(
+                f"growth of the error of {name!r}, which is no prognostic variable; expected one "
+                f"such as {model.prognostic[0]}; correct it"
+            )
         if not value >= 0:
             raise InputError(
                 f"growth of the error of {name} is {value:g}, expected zero or more; correct it"
@@ -157,27 +163,18 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
     if options.bias:
         blocks.append(jnp.diag(jnp.asarray(list(options.bias.values()))))
     root = block_root(blocks)
+    growth = {n: x for n, x in options.growth.items() if x > 0 and n in model.prognostic}
+    growth = {} if weak else growth
     if method == "sekf":
-        return Scheme(control, root, "secant", 1, amplitude=_SEKF_PERTURBATION)
+        amplitude = _SEKF_PERTURBATION
+        return Scheme(control, root, "secant", 1, amplitude=amplitude, growth=growth)
     if method == "4denvar":
-        return Scheme(control, root, "secant", 2, amplitude=1.0, members=options.members)
+        members = options.members
+        return Scheme(control, root, "secant", 2, amplitude=1.0, members=members, growth=growth)
+    own = Scheme(control, root, options.minimiser, options.max_iterations, growth=growth)
     if method == "hybrid-gain":
-        return Scheme(
-            control,
-            root,
-            options.minimiser,
-            options.max_iterations,
-            members=options.members,
-            hybrid_gain=True,
-        )
-    growth = jnp.asarray([options.growth.get(name, 0.0) for name in options.control])
-    return Scheme(
-        control,
-        root,
-        options.minimiser,
-        options.max_iterations,
-        growth=growth if options.propagate else None,
-    )
+        return replace(own, members=options.members, hybrid_gain=True)
+    return replace(own, propagate=options.propagate)
 
 
 def with_start(

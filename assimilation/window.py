@@ -1,6 +1,6 @@
 """The analysis of one window: the minimum of its cost, what it is worth, and how sure it is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from assimilation.considered import error_root, with_model_error
 from assimilation.control import ControlVector
 from assimilation.minimise import minimise
 from assimilation.observations import Observations
 from assimilation.operators import OPERATORS, Series
 from assimilation.variational import Problem
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
+
+_ROUNDING = 1e-5  # of a cost in float32
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Analysis:
         covariance: of the analysis error of v, `[column, whitened, whitened]`.
         next_root: square root of the analysis error's covariance of the elements at the window's
             start (`ControlVector.start`), carried by the tangent model to where the next window
-            begins, `[start, whitened, column]`; by the observations before that alone, since the
+            begins, `[start, part, column]`; by the observations before that alone, since the
             next window uses the others again.
         innovations: y - H(x_b) and y - H(x_a) by observable, NaN where nothing was observed.
         stated: standard deviations by observable, NaN where nothing was observed: the
@@ -45,7 +48,7 @@ class Analysis:
         signal: degrees of freedom for signal, tr(I - A B^-1).
         iterations: of the minimiser.
         converged: whether cost and gradient are finite and the cost no higher than the
-            background's; where not, the column must keep its background.
+            background's but for rounding; where not, the column must keep its background.
     """
 
     v: Float[Array, "whitened column"]
@@ -57,7 +60,7 @@ class Analysis:
     control: Float[Array, "control column"]
     control_error: Float[Array, "control column"]
     covariance: Float[Array, "column whitened whitened"]
-    next_root: Float[Array, "start whitened column"]
+    next_root: Float[Array, "start part column"]
     innovations: dict[str, tuple[Float[Array, "record column"], Float[Array, "record column"]]]
     stated: dict[str, tuple[Float[Array, "record column"], Float[Array, "record column"]]]
     cost: dict[str, Float[Array, " column"]]
@@ -89,6 +92,7 @@ def make_window_analysis(
     *,
     control: ControlVector,
     error_of: Sequence[str] = (),
+    growth: Mapping[str, float] | None = None,
     minimiser: str = "levenberg-marquardt",
     max_iterations: int = 40,
     tolerance: float = 1e-3,
@@ -99,12 +103,15 @@ def make_window_analysis(
 
     Columns are independent: each is minimised by itself, all in one batch. The analysis error
     covariance is the inverse of the Gauss-Newton Hessian, A = U (I + J^T J)^-1 U^T, with J by
-    forward mode, exact for the small control vector of a column.
+    forward mode, exact for the small control vector of a column; along the window the model's own
+    error is counted where it is known (`considered`).
 
     Args:
         model: anything with the `step` interface.
         control: what the control vector holds.
         error_of: names whose analysis error is wanted along the window.
+        growth: standard deviations by which the model's own error moves prognostic variables in a
+            day; for a control vector without model error.
         minimiser: one of `assimilation.minimise.MINIMISERS`.
         max_iterations: of the minimiser.
         tolerance: of the minimiser, relative and absolute.
@@ -146,13 +153,19 @@ def make_window_analysis(
     @partial(jax.jit, static_argnums=2)
     def outcome(data: Any, v: Array, keep: int) -> tuple[Any, Any, Any, Any]:
         """At v: departures, controls, wanted series and the next window's start, with slopes."""
-        problem = problem_of(data)
+        told = problem = problem_of(data)
+        estimated = v.shape[0]
+        if growth:
+            problem = with_model_error(told, growth)
+            more = problem.root.shape[1] - estimated
+            v = jnp.concatenate([v, jnp.zeros((more, v.shape[1]), v.dtype)])
 
         def differentiated(v: Array) -> tuple[Any, Any]:
             series, last = problem.trajectory(v)
             wanted = {name: OPERATORS[name](series, problem.context(v)) for name in error_of}
             onwards = problem.onwards(v, series, last, keep)
-            found = (problem.departures(v, series), problem.values(v), wanted, onwards)
+            values = told.values(v[:estimated])
+            found = (problem.departures(v, series), values, wanted, onwards)
             return found, (series, last)
 
         def along(direction: Array) -> tuple[Any, Any, Any]:
@@ -193,22 +206,23 @@ def make_window_analysis(
         keep = records if keep is None else keep
         (departures, values, _, _), slopes, series, last = outcome(data, v, keep)
         jacobian, of_control, of_series, of_next = slopes
-        covariance = _inverse_hessian(jacobian)
-        used = jnp.arange(jacobian.shape[1]) % records < keep
-        half = jnp.linalg.cholesky(_inverse_hessian(jacobian * used[None, :, None]))
+        estimated = jacobian[: v.shape[0]]
+        half = _inverse_half(estimated)
+        covariance = jnp.einsum("cik,cjk->cij", half, half)
+        used = jacobian * (jnp.arange(jacobian.shape[1]) % records < keep)[None, :, None]
+        half_used = _inverse_half(used[: v.shape[0]])
 
         def deviation(slope: Float[Array, "whitened value column"]) -> Array:
-            variance = jnp.einsum("ivc,cij,jvc->vc", slope, covariance, slope)
-            return jnp.sqrt(jnp.maximum(variance, 0.0))
+            return jnp.linalg.norm(error_root(slope, half, jacobian), axis=0)
 
         problem = problem_of(data)
         cost = problem.terms(v, departures)
         end = sum(cost.values(), start=jnp.zeros_like(cost_start))
-        gradient = v + jnp.einsum("iyc,yc->ic", jacobian, departures)
+        gradient = v + jnp.einsum("iyc,yc->ic", estimated, departures)
         before = problem.innovations(departures_before)
         after = problem.innovations(departures)
         one = problem.innovations(jnp.ones_like(departures))
-        prior = problem.innovations(jnp.linalg.norm(jacobian, axis=0))
+        prior = problem.innovations(jnp.linalg.norm(estimated, axis=0))
         gradient_norm = jnp.linalg.norm(gradient, axis=0)
         sound = finite & jnp.isfinite(end) & jnp.isfinite(gradient_norm)
         return Analysis(
@@ -221,7 +235,7 @@ def make_window_analysis(
             control=values,
             control_error=deviation(of_control),
             covariance=covariance,
-            next_root=jnp.einsum("isc,cij->sjc", of_next, half),
+            next_root=jnp.moveaxis(error_root(of_next, half_used, used), 0, 1),
             innovations={name: (before[name], after[name]) for name in before},
             stated={name: (one[name], prior[name]) for name in before},
             cost=cost,
@@ -230,15 +244,18 @@ def make_window_analysis(
             signal=v.shape[0] - jnp.trace(covariance, axis1=1, axis2=2),
             iterations=iterations,
             # The step limit alone is no failure: a lower cost than the background's is an analysis.
-            converged=sound & (end <= cost_start),
+            converged=sound & (end <= (1.0 + _ROUNDING) * cost_start),
         )
 
     return analyse
 
 
-def _inverse_hessian(
+def _inverse_half(
     jacobian: Float[Array, "whitened observation column"],
 ) -> Float[Array, "column whitened whitened"]:
-    """(I + J^T J)^-1 of each column."""
-    hessian = jnp.einsum("iyc,jyc->cij", jacobian, jacobian)
-    return jnp.linalg.inv(hessian + jnp.eye(jacobian.shape[0], dtype=jacobian.dtype)[None])
+    """R with R R^T = (I + J^T J)^-1 of each column."""
+    one = jnp.eye(jacobian.shape[0], dtype=jacobian.dtype)
+    factor = jnp.linalg.cholesky(one[None] + jnp.einsum("iyc,jyc->cij", jacobian, jacobian))
+    return jax.scipy.linalg.solve_triangular(
+        factor, jnp.broadcast_to(one, factor.shape), lower=True
+    ).mT

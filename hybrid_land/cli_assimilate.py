@@ -69,7 +69,8 @@ def assimilate_command(
         typer.Option("--propagate", help="B of a window from the last one's analysis error."),
     ] = False,
     growth: Annotated[
-        str, typer.Option(help="For --propagate, its growth a day: swvl1=0.003,swvl3=0.001.")
+        str,
+        typer.Option(help="What the model's own error adds to the stated one a day: swvl1=0.003."),
     ] = "",
     model_error: Annotated[
         str, typer.Option(help="For weak-4dvar, standard deviations a day: swvl1=0.004.")
