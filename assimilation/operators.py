@@ -141,6 +141,9 @@ OPERATORS: dict[str, Operator] = {
 }
 
 
+REMEMBERING = ("soil_water_index",)  # what depends on records before
+
+
 def operator_of(name: str) -> Operator:
     """The operator of an observable; what the table does not know is a variable of the model."""
     return OPERATORS.get(name, _itself(name))

@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from assimilation.filters import analyses, inflation
-from assimilation.filters.forecast import Members, Operators, by_cycle, forecast, starts_step
-from assimilation.filters.members import failed, replaced, within
+from assimilation.filters import inflation
+from assimilation.filters.checks import check_inputs, check_outcome
+from assimilation.filters.cycle import Setting, filter_cycle
+from assimilation.filters.forecast import Members, Operators, by_cycle, starts_step
 from assimilation.filters.scheme import Scheme, check
+from assimilation.filters.shown import Shown, shown_of
+from assimilation.filters.smoothers import iterative_cycle
 from assimilation.observations import Observations
 from assimilation.operators import Operator, operator_of
-from hybrid_land.errors import InputError
 from hybrid_land.interface import Model, Parameters
 
 
@@ -36,12 +38,14 @@ class Run:
         smoother_spread: the same.
         innovation: observation minus mean of the predicted ones, `[cycle, observation, column]`,
             NaN where nothing was observed.
+        residual: observation minus mean of what the analysed members say of it, the same.
         predicted_spread: of the predicted observations, over the members.
         observed: the observable of each observation.
         factor: variance inflation of the forecasts, `[cycle, column]`; one unless adaptive.
         failures: members replaced in each cycle, `[cycle, column]`.
         ensemble: members after the last cycle, leaves `[member, column]`; can be run on.
         members: analysed members of each cycle, `[cycle, member, variable, column]`, if kept.
+        shown: other quantities that were asked for, and each one's `Shown`.
     """
 
     names: tuple[str, ...]
@@ -53,12 +57,14 @@ class Run:
     smoother_mean: Float[Array, "cycle analysed column"] | None
     smoother_spread: Float[Array, "cycle analysed column"] | None
     innovation: Float[Array, "cycle observation column"]
+    residual: Float[Array, "cycle observation column"]
     predicted_spread: Float[Array, "cycle observation column"]
     observed: tuple[str, ...]
     factor: Float[Array, "cycle column"]
     failures: Int[Array, "cycle column"]
     ensemble: Members
     members: Float[Array, "cycle member variable column"] | None
+    shown: dict[str, Shown]
 
 
 def run_filter(
@@ -71,6 +77,8 @@ def run_filter(
     scheme: Scheme,
     key: Array,
     operators: Mapping[str, Operator] | None = None,
+    shown: tuple[str, ...] = (),
+    first: int = 0,
 ) -> Run:
     """Filter observations into an ensemble, cycle after cycle.
 
@@ -91,18 +99,22 @@ def run_filter(
         key: of everything random.
         operators: of the observables by name; `operators.OPERATORS` where not given, and an
             observable that the table does not know is a variable of the model.
+        shown: other quantities to look at, named as observables are.
+        first: number of the first cycle, where a long run is made in pieces that each go on from
+            the last one's `Run.ensemble`: its draws are then those of one run.
 
     Raises:
         InputError: for an option, an ensemble or observations that cannot be (see `scheme.check`
-            and `_check_inputs`), and if in some cycle all members of a column failed.
+            and `checks.check_inputs`), and if in some cycle all members of a column failed.
     """
     check(scheme)
-    columns = _check_inputs(model, ensemble, forcing, observations, scheme)
+    columns = check_inputs(model, ensemble, forcing, observations, scheme)
     variables = scheme.variables or tuple(model.prognostic)
     names = (*variables, *(n for n in ensemble if n not in variables))
     steps = next(iter(forcing.values())).shape[0]
     cycles = steps // scheme.every
     used = tuple((n, (operators or {}).get(n) or operator_of(n)) for n in observations.values)
+    looked = tuple((n, operator_of(n)) for n in shown)
     early = [starts_step(name, tuple(model.diagnostic)) for name, _ in used]
 
     def rows(leaves: Mapping[str, Array]) -> Array:
@@ -111,13 +123,14 @@ def run_filter(
         return jnp.concatenate(parts, axis=1)
 
     seen = (rows(observations.values), rows(observations.errors), rows(observations.mask))
-    whole = {name: jnp.asarray(ensemble[name]) for name in names}
+    whole = jnp.stack([jnp.asarray(ensemble[name]) for name in names], axis=1)
     arrays = all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(model))
     fixed, moving = (None, model) if arrays else (model, None)
     last, found, past = _cycles(
-        fixed, names, used, moving, dict(parameters), whole, dict(forcing), seen, scheme, key
+        *(fixed, names, used, looked, moving, dict(parameters), whole, dict(forcing), seen),
+        *(scheme, key, first),
     )
-    _check_outcome(found, scheme)
+    check_outcome(found)
     smoother: tuple[Any, Any] = (None, None)
     if past is not None:
         smoother = tuple(
@@ -131,210 +144,49 @@ def run_filter(
         forecast_spread=found["forecast_spread"],
         analysis_mean=found["analysis_mean"],
         analysis_spread=found["analysis_spread"],
-        smoother_mean=smoother[0],
-        smoother_spread=smoother[1],
+        smoother_mean=None if past is None else smoother[0][:, : len(variables)],
+        smoother_spread=None if past is None else smoother[1][:, : len(variables)],
         innovation=found["innovation"],
+        residual=found["residual"],
         predicted_spread=found["predicted_spread"],
         observed=tuple(n for n, _ in used for _ in range(scheme.every)),
         factor=jnp.broadcast_to(found["factor"], (cycles, columns)),
         failures=found["failures"],
-        ensemble=last,
+        ensemble={name: last[:, k] for k, name in enumerate(names)},
         members=found.get("members"),
+        shown=shown_of(shown, found, smoother, analysed=len(variables), every=scheme.every),
     )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _cycles(
     fixed: Model | None,
     names: tuple[str, ...],
     operators: Operators,
+    looked: Operators,
     moving: Model | None,
     parameters: Parameters,
-    ensemble: Members,
+    ensemble: Array,
     forcing: dict[str, Array],
     seen: tuple[Array, Array, Array],
     scheme: Scheme,
     key: Array,
-) -> tuple[Members, dict[str, Array], Any]:
+    first: int,
+) -> tuple[Array, dict[str, Array], Any]:
     """The scan: members at the end, what each cycle found, and the smoother's last cycles."""
     model: Any = moving if fixed is None else fixed
-    cycles, columns = seen[0].shape[0], seen[0].shape[-1]
-    members = next(iter(ensemble.values())).shape[0]
-    dtype = next(iter(ensemble.values())).dtype
-    variables = scheme.variables or tuple(model.prognostic)
-    stack = partial(_stacked, names=variables)
-
-    def smooth(E: analyses.Ensemble, D: Array, turn: Array | None) -> analyses.Ensemble:
-        """Members at an earlier time by a later analysis; they turn as the later ones do."""
-        later = within(variables, E, analyses.transformed(E, D), parameters, {})
-        return later if turn is None else analyses.transformed(later, turn)
+    size = len(scheme.variables or tuple(model.prognostic))
+    setting = Setting(model, parameters, forcing, operators, looked, names, size, scheme)
+    one = iterative_cycle if scheme.method == "ienks" else filter_cycle
 
     def cycle(carry: Any, given: Any) -> tuple[Any, dict[str, Array]]:
-        before, factor, past = carry
         number, observed = given
-        own = jax.random.fold_in(key, number)
-        for_noise, for_analysis, for_rotation, for_failed = jax.random.split(own, 4)
-        records = number * scheme.every + jnp.arange(scheme.every + 1)
-        weather = {n: jnp.take(x, records, axis=0, mode="clip") for n, x in forcing.items()}
-        ahead, predicted = forecast(model, parameters, before, weather, operators)
-        bad = failed(ahead, predicted)
-        ahead, predicted = jax.lax.cond(
-            jnp.any(bad),
-            lambda a, p: replaced(for_failed, a, p, bad, noise=scheme.replacement, noisy=variables),
-            lambda a, p: (a, p),
-            ahead,
-            predicted,
-        )
-        raw = stack(ahead)
-        prior = raw
-        if scheme.additive is not None:
-            deviations = inflation.additive_of(scheme.additive, variables).astype(dtype)
-            prior = inflation.additive(for_noise, prior, deviations)
-        if scheme.adaptive:
-            S, d = analyses.scaled(predicted, *observed)
-            factor = inflation.adapted(factor, S, d, observed[2])
-            prior = inflation.multiplicative(prior, jnp.sqrt(factor))
-            predicted = inflation.multiplicative(predicted, jnp.sqrt(factor))
-        D = analyses.weights_of(for_analysis, predicted, *observed, weights=_weights(scheme))
-        after = analyses.transformed(prior, D)
-        after = _relaxed(scheme, prior, after, observed[2])
-        turn = None
-        if scheme.rotate:
-            less = analyses.rotation(for_rotation, members).astype(dtype) - jnp.eye(members)
-            any_seen = jnp.any(observed[2] > 0, axis=0)[:, None, None]
-            turn = jnp.where(any_seen, jnp.broadcast_to(less, D.shape), 0.0)
-            after = analyses.transformed(after, turn)
-        temperatures = {n: x for n, x in ahead.items() if n.startswith("stl")}
-        after = within(variables, raw, after, parameters, temperatures)
-        analysed = ahead | {n: after[:, k] for k, n in enumerate(variables)}
-        every = _stacked(ahead, names), _stacked(analysed, names)
-        values, _, mask = observed
-        found = {
-            "forecast_mean": every[0].mean(axis=0),
-            "forecast_spread": inflation.spread(every[0]),
-            "analysis_mean": every[1].mean(axis=0),
-            "analysis_spread": inflation.spread(every[1]),
-            "innovation": jnp.where(mask > 0, values - predicted.mean(axis=0), jnp.nan),
-            "predicted_spread": inflation.spread(predicted),
-            "factor": factor,
-            "failures": bad.sum(axis=0),
-            "lost": jnp.any(jnp.all(bad, axis=0)),
-        }
-        if scheme.keep_members:
-            found["members"] = every[1]
-        if scheme.lag:
-            smoothed = jax.vmap(lambda E: smooth(E, D, turn))(past)
-            found["smoother_mean"] = smoothed[0].mean(axis=0)
-            found["smoother_spread"] = inflation.spread(smoothed[0])
-            past = jnp.concatenate([smoothed[1:], after[None]])
-        return (analysed, factor, past), found
+        return one(setting, jax.random.fold_in(key, first + number), carry, number, observed)
 
-    blank = jnp.zeros((scheme.lag, members, len(variables), columns), dtype)
-    start = (ensemble, jnp.ones(columns, dtype), blank)
-    (last, _, past), found = jax.lax.scan(cycle, start, (jnp.arange(cycles), seen))
-    tail = None
-    if scheme.lag:
-        tail = (past.mean(axis=1), jax.vmap(inflation.spread)(past))
-    return last, found, tail
-
-
-def _stacked(members: Members, names: tuple[str, ...]) -> analyses.Ensemble:
-    return jnp.stack([members[name] for name in names], axis=1)
-
-
-def _weights(scheme: Scheme) -> analyses.Weights:
-    """The analysis of a method."""
-    if scheme.method == "enkf-n":
-        return partial(analyses.enkf_n, certainty=scheme.certainty)
-    return {"etkf": analyses.etkf, "enkf": analyses.enkf, "denkf": analyses.denkf}[scheme.method]
-
-
-def _relaxed(
-    scheme: Scheme, before: analyses.Ensemble, after: analyses.Ensemble, mask: Array
-) -> analyses.Ensemble:
-    """Inflation of the analysed members of columns in which anything was observed."""
-    wide = after
-    if scheme.rtpp is not None:
-        wide = inflation.rtpp(before, wide, scheme.rtpp)
-    if scheme.rtps is not None:
-        wide = inflation.rtps(before, wide, scheme.rtps)
-    wide = inflation.multiplicative(wide, scheme.inflation)
-    return jnp.where(jnp.any(mask > 0, axis=0)[None, None], wide, after)
-
-
-def _check_inputs(
-    model: Model,
-    ensemble: Mapping[str, Array],
-    forcing: Mapping[str, Array],
-    observations: Observations,
-    scheme: Scheme,
-) -> int:
-    """Columns, or `InputError` for what a filter cannot work with."""
-    absent = [name for name in model.prognostic if name not in ensemble]
-    if absent:
-        raise InputError(
-            f"the ensemble lacks {', '.join(absent)}, expected all that the model predicts; add it"
-        )
-    variables = scheme.variables or tuple(model.prognostic)
-    unknown = [name for name in variables if name not in ensemble]
-    if unknown:
-        raise InputError(
-            f"the analysis is to correct {', '.join(unknown)}, expected variables of the ensemble "
-            f"({', '.join(ensemble)}); name some of them"
-        )
-    if scheme.rotate and set(variables) != set(ensemble):
-        raise InputError(
-            f"rotation with {len(variables)} of {len(ensemble)} variables analysed would tear "
-            "members apart, expected all; analyse all variables or leave rotation out"
-        )
-    members, columns = next(iter(ensemble.values())).shape
-    if members < 2:
-        raise InputError(
-            f"the ensemble has {members} member, expected at least 2; draw more members"
-        )
-    collapsed = [n for n in variables if float(np.ptp(np.asarray(ensemble[n]), axis=0).max()) == 0]
-    if len(collapsed) == len(variables):
-        raise InputError(
-            f"all {members} members are the same in {', '.join(collapsed[:3])}, expected a spread; "
-            "perturb the first ensemble"
-        )
-    steps = next(iter(forcing.values())).shape[0]
-    if steps < scheme.every:
-        raise InputError(
-            f"the forcing has {steps} records, expected at least one cycle of {scheme.every}; give "
-            "more or a shorter cycle"
-        )
-    for name, values in observations.values.items():
-        if values.shape[1] != columns or values.shape[0] not in (steps, steps + 1):
-            raise InputError(
-                f"observations of {name} have {values.shape[0]} records of {values.shape[1]} "
-                f"columns, expected {steps} of {columns} as in the forcing; match them"
-            )
-        errors, mask = np.asarray(observations.errors[name]), np.asarray(observations.mask[name])
-        bad = (mask > 0) & ~(np.isfinite(errors) & (errors > 0))
-        if bad.any():
-            i, j = np.argwhere(bad)[0]
-            raise InputError(
-                f"the observation error of {name} is {errors[i, j]:g} at record {i}, column {j}, "
-                "expected a positive standard deviation; give one or mask the observation"
-            )
-        lost = (mask > 0) & ~np.isfinite(np.asarray(values))
-        if lost.any():
-            i, j = np.argwhere(lost)[0]
-            raise InputError(
-                f"the observation of {name} at record {i}, column {j} is not finite, expected a "
-                "number; mask it"
-            )
-    return columns
-
-
-def _check_outcome(found: dict[str, Array], scheme: Scheme) -> None:
-    """Raise `InputError` if a column lost all members, or all spread."""
-    lost = np.asarray(found["lost"])
-    if lost.any():
-        first = int(np.argmax(lost))
-        column = int(np.argmax(np.asarray(found["failures"])[first]))
-        raise InputError(
-            f"all members failed (not finite) in cycle {first}, column {column}, expected at least "
-            "one that runs; inflate less, correct the first ensemble or the model"
-        )
+    members, _, columns = ensemble.shape
+    lag = 0 if scheme.method == "ienks" else scheme.lag
+    blank = jnp.zeros((lag, members, size + len(looked), columns), ensemble.dtype)
+    start = (ensemble, jnp.ones(columns, ensemble.dtype), blank)
+    cycles = jnp.arange(seen[0].shape[0])
+    (last, _, past), found = jax.lax.scan(cycle, start, (cycles, seen))
+    return last, found, (past.mean(axis=1), jax.vmap(inflation.spread)(past)) if lag else None

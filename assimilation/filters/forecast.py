@@ -8,12 +8,38 @@ from jaxtyping import Array, Float
 
 from assimilation.filters.analyses import Predicted
 from assimilation.operators import Context, Operator
-from hybrid_land.interface import Model
+from hybrid_land.interface import (
+    Diagnostics,
+    Forcing,
+    ForcingSeries,
+    Model,
+    Parameters,
+    State,
+)
 from hybrid_land.rollout import rollout
 from hybrid_land.variables import VARIABLES
 
 Members = dict[str, Float[Array, "member column"]]
 Operators = tuple[tuple[str, Operator], ...]
+
+_ON = "on"  # in the forcing: whether the members move
+
+
+class _Held:
+    """A model whose state stands still where the forcing says so."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.time_step, self.prognostic = model.time_step, model.prognostic
+        self.diagnostic = model.diagnostic
+
+    def step(
+        self, parameters: Parameters, state: State, forcing: Forcing
+    ) -> tuple[State, Diagnostics]:
+        """The model's step, or none."""
+        weather = {name: x for name, x in forcing.items() if name != _ON}
+        new, diagnostics = self.model.step(parameters, state, weather)
+        return {n: jnp.where(forcing[_ON], x, state[n]) for n, x in new.items()}, diagnostics
 
 
 def forecast(
@@ -22,6 +48,8 @@ def forecast(
     members: Members,
     forcing: Mapping[str, Array],
     operators: Operators,
+    *,
+    held_to: Array | None = None,
 ) -> tuple[Members, Predicted]:
     """Run the members for a cycle of R steps and look at them.
 
@@ -37,28 +65,23 @@ def forecast(
         forcing: records r .. r + R, leaves `[record, column]` or `[record, member, column]`; the
             last record serves operators alone.
         operators: names and operators of the observables.
+        held_to: the number of the first record, if it may be negative: records before record 0
+            then leave the members where they are.
 
     Returns:
         Members at the end, and the predicted observations `[member, observation, column]`, the
         records of the first observable first.
     """
     size, columns = next(iter(members.values())).shape
-
-    def folded(x: Array) -> Array:
-        return x.reshape((*x.shape[:-2], size * columns))
-
-    def of_members(x: Array, rank: int) -> Array:
-        """A leaf that members share, and one that they do not, with member and column in one."""
-        if x.ndim == rank:
-            x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], size, columns))
-        return folded(x)
-
-    weather = {name: of_members(x, 2) for name, x in forcing.items()}
-    fixed = {name: of_members(x, 1) for name, x in parameters.items()}
-    fixed |= {name: folded(x) for name, x in members.items() if name not in model.prognostic}
-    state = {name: folded(members[name]) for name in model.prognostic}
+    state, fixed, weather = folded_members(model, parameters, members, forcing)
     steps = {name: x[:-1] for name, x in weather.items()}
-    states, diagnostics = rollout(model, fixed, state, steps)
+    if held_to is not None:
+        any_leaf = next(iter(steps.values()))
+        on = held_to + jnp.arange(any_leaf.shape[0]) >= 0
+        steps[_ON] = jnp.broadcast_to(on[:, None], any_leaf.shape)
+        states, diagnostics = rollout(_Held(model), fixed, state, steps)
+    else:
+        states, diagnostics = rollout(model, fixed, state, steps)
 
     series: dict[str, Array] = {
         name: jnp.concatenate([state[name][None], after]) for name, after in states.items()
@@ -75,6 +98,31 @@ def forecast(
     predicted = jnp.concatenate(rows).reshape((-1, size, columns))
     end = {name: after[-1].reshape((size, columns)) for name, after in states.items()}
     return members | end, jnp.moveaxis(predicted, 1, 0)
+
+
+def folded_members(
+    model: Model,
+    parameters: Mapping[str, Float[Array, " column"]],
+    members: Members,
+    forcing: Mapping[str, Array],
+) -> tuple[State, Parameters, ForcingSeries]:
+    """State, parameters and forcing with member and column in one, `[member * column]`."""
+    size, columns = next(iter(members.values())).shape
+
+    def folded(x: Array) -> Array:
+        return x.reshape((*x.shape[:-2], size * columns))
+
+    def of_members(x: Array, rank: int) -> Array:
+        """A leaf that members share, and one that they do not."""
+        if x.ndim == rank:
+            x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], size, columns))
+        return folded(x)
+
+    weather = {name: of_members(x, 2) for name, x in forcing.items()}
+    fixed = {name: of_members(x, 1) for name, x in parameters.items()}
+    fixed |= {name: folded(x) for name, x in members.items() if name not in model.prognostic}
+    state = {name: folded(members[name]) for name in model.prognostic}
+    return state, fixed, weather
 
 
 def starts_step(name: str, diagnostic: tuple[str, ...]) -> bool:
