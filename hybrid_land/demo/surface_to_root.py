@@ -150,8 +150,8 @@ def _section(metrics: dict, out: Path) -> Section:
             f"days with noise of {_NOISE:g} m³ m⁻³ ({metrics['observations']} observations in "
             f"{metrics['columns']} columns without frost). The first guess is too wet or too dry "
             f"by {_WRONG:g} m³ m⁻³ in every layer. 4D-Var changes the four layers at the window's "
-            "start so that the emulator's trajectory explains the observations, with the gradient "
-            "by reverse mode through the rollout. The root zone is never observed, and the truth "
+            "start so that the emulator's trajectory explains the observations, with exact "
+            "derivatives through the rollout. The root zone is never observed, and the truth "
             "is ECLand: what the emulator gets wrong counts against the analysis."
         ),
         findings=assimilation_findings(metrics),

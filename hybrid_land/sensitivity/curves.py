@@ -1,12 +1,13 @@
 """How the time mean of a run answers to a column's parameters: curves and exact derivatives."""
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from pathlib import Path
 
 import jax
 import numpy as np
 import xarray as xr
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from matplotlib.figure import Figure
 
 from hybrid_land.data import save
@@ -17,6 +18,7 @@ from hybrid_land.sensitivity.problem import empty_result, problem_of, words_of
 from hybrid_land.sensitivity.ranges import in_order
 
 SCALES = (0.80, 0.85, 0.90, 0.95, 1.0, 1.05, 1.10, 1.15, 1.20)
+_MOST_ACROSS = 4  # panels of a figure side by side
 
 
 def sensitivity(
@@ -138,32 +140,48 @@ def table(result: xr.Dataset) -> str:
 
 
 def curves_figure(result: xr.Dataset) -> Figure:
-    """Change of each target with the scale: mean over columns, the middle 80%, the derivative."""
+    """Change of each target with the scale: mean over columns, the middle 80%, the derivative.
+
+    The columns are the same along a curve: scales that half of them cannot take (field capacity
+    beyond saturation) are left out, and then columns that cannot take all that remain.
+    """
     names = _targets(result)
     rows = result.parameter.to_numpy()
-    figure = Figure(figsize=(2.2 * len(names), 0.5 + 2.3 * len(rows)), layout="constrained")
-    panels = figure.subplots(len(rows), len(names), squeeze=False, sharex=True)
-    scale = result.scale.to_numpy()
-    middle = int(np.argmin(np.abs(scale - 1.0)))
+    across = min(len(names), _MOST_ACROSS)
+    deep = ceil(len(names) / across)  # rows of panels for a parameter
+    figure = Figure(
+        figsize=(2.4 * across + 0.5, 0.5 + 2.2 * deep * len(rows)), layout="constrained"
+    )
+    panels = figure.subplots(deep * len(rows), across, squeeze=False)
+    scales = result.scale.to_numpy()
+    middle = int(np.argmin(np.abs(scales - 1.0)))
     for i, parameter in enumerate(rows):
         for j, name in enumerate(names):
-            axes = panels[i, j]
+            axes = panels[i * deep + j // across, j % across]
             curve = result[name].sel(parameter=parameter).to_numpy()
-            change = curve - curve[middle]
-            low, high = np.nanquantile(change, [0.1, 0.9], axis=1)
+            shown, columns = _shared(np.isfinite(curve))
+            change, scale = (curve - curve[middle])[np.ix_(shown, columns)], scales[shown]
+            low, high = np.quantile(change, [0.1, 0.9], axis=1)
             axes.fill_between(scale, low, high, color="#0072b2", alpha=0.18, lw=0)
-            axes.plot(scale, np.nanmean(change, axis=1), color="#0072b2", label="runs")
-            exact = float(result[f"{name}_gradient"].sel(parameter=parameter).mean())
+            axes.plot(scale, change.mean(axis=1), color="#0072b2", label="runs")
+            gradient = result[f"{name}_gradient"].sel(parameter=parameter).to_numpy()
+            exact = float(gradient[columns].mean())
             axes.plot(
                 scale, exact * (scale - 1.0), color="#1d2430", ls=":", label="derivative at 1"
             )
-            if i == 0:
-                axes.set_title(name)
-            axes.set_ylabel(pretty_units(result[name].units), fontsize=8)
-        panels[i, 0].set_ylabel(
-            f"change with {parameter}\n({pretty_units(result[names[0]].units)})"
-        )
-    for axes in panels[-1]:
-        axes.set_xlabel("scale")
+            axes.set_title(name)
+            axes.set_ylabel(f"change ({pretty_units(result[name].units)})", fontsize=8)
+            axes.set_xlabel(f"scale of {parameter}", fontsize=8)
+        for axes in panels[(i + 1) * deep - 1, len(names) - (deep - 1) * across :]:
+            axes.set_axis_off()
     panels[0, 0].legend(loc="best", fontsize=7)
     return figure
+
+
+def _shared(known: Bool[np.ndarray, "scale column"]) -> tuple[np.ndarray, np.ndarray]:
+    """Scales that half of the columns take, and the columns that take all of those."""
+    share = known.mean(axis=1)
+    scales = np.flatnonzero(share >= 0.5)
+    while not known[scales].all(axis=0).any():
+        scales = np.delete(scales, np.argmin(share[scales]))
+    return scales, np.flatnonzero(known[scales].all(axis=0))
