@@ -13,7 +13,7 @@ def made(missing, targets=("swvl1",)):
     """Straight lines of three columns; `missing` pairs of scale and column that cannot be."""
     curve = np.outer(SCALES, SLOPES)[:, None]
     for scale, column in missing:
-        curve[SCALES == scale, 0, column] = np.nan
+        curve[scale == SCALES, 0, column] = np.nan
     result = xr.Dataset(coords={"scale": SCALES, "parameter": ["theta_cap"]})
     for name in targets:
         result[name] = (("scale", "parameter", "column"), curve, {"units": "m3 m-3"})
