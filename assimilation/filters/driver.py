@@ -133,9 +133,10 @@ def run_filter(
     check_outcome(found)
     smoother: tuple[Any, Any] = (None, None)
     if past is not None:
-        smoother = tuple(
-            jnp.concatenate([x[scheme.lag :], y])[-cycles:]
-            for x, y in zip((found["smoother_mean"], found["smoother_spread"]), past, strict=True)
+        mean, wide = found["smoother_mean"][scheme.lag :], found["smoother_spread"][scheme.lag :]
+        smoother = (
+            jnp.concatenate([mean, past[0]])[-cycles:],
+            jnp.concatenate([wide, past[1]])[-cycles:],
         )
     return Run(
         names=names,
@@ -183,10 +184,15 @@ def _cycles(
         number, observed = given
         return one(setting, jax.random.fold_in(key, first + number), carry, number, observed)
 
-    members, _, columns = ensemble.shape
-    lag = 0 if scheme.method == "ienks" else scheme.lag
-    blank = jnp.zeros((lag, members, size + len(looked), columns), ensemble.dtype)
+    members, every, columns = ensemble.shape
+    own = every if scheme.method == "ienks" else size
+    blank = jnp.zeros((scheme.lag, members, own + len(looked), columns), ensemble.dtype)
     start = (ensemble, jnp.ones(columns, ensemble.dtype), blank)
     cycles = jnp.arange(seen[0].shape[0])
     (last, _, past), found = jax.lax.scan(cycle, start, (cycles, seen))
-    return last, found, (past.mean(axis=1), jax.vmap(inflation.spread)(past)) if lag else None
+    if not scheme.lag:
+        return last, found, None
+    if scheme.method == "ienks":
+        last = past[-1, :, :every]
+    past = jnp.concatenate([past[:, :, :size], past[:, :, own:]], axis=2)
+    return last, found, (past.mean(axis=1), jax.vmap(inflation.spread)(past))

@@ -49,9 +49,10 @@ def forecast(
     forcing: Mapping[str, Array],
     operators: Operators,
     *,
+    window: int = 1,
     held_to: Array | None = None,
-) -> tuple[Members, Predicted]:
-    """Run the members for a cycle of R steps and look at them.
+) -> tuple[list[Members], Predicted]:
+    """Run the members for a cycle of R steps, or several, and look at them in the last one.
 
     A cycle begins at a record r that the members are at, and ends at r + R. Its observations are
     those of the instantaneous quantities at records r + 1 .. r + R, and those of the steps' means
@@ -62,15 +63,16 @@ def forecast(
         model: anything with the `step` interface.
         parameters: leaves `[column]`.
         members: leaves `[member, column]`: the state, and parameters that differ between members.
-        forcing: records r .. r + R, leaves `[record, column]` or `[record, member, column]`; the
-            last record serves operators alone.
+        forcing: records r .. r + R of a cycle, leaves `[record, column]` or
+            `[record, member, column]`; the last record serves operators alone.
         operators: names and operators of the observables.
+        window: cycles that the forcing spans.
         held_to: the number of the first record, if it may be negative: records before record 0
             then leave the members where they are.
 
     Returns:
-        Members at the end, and the predicted observations `[member, observation, column]`, the
-        records of the first observable first.
+        Members at the end of each cycle, and the predicted observations of the last one,
+        `[member, observation, column]`, the records of the first observable first.
     """
     size, columns = next(iter(members.values())).shape
     state, fixed, weather = folded_members(model, parameters, members, forcing)
@@ -90,14 +92,19 @@ def forecast(
         padding = [values[:1], values] if _at_a_time(name) else [values, values[-1:]]
         series[name] = jnp.concatenate(padding)
     context = Context(model.time_step, fixed, weather)
+    steps_in_all = next(iter(steps.values())).shape[0]
+    every = steps_in_all // window
     rows = []
     for name, operator in operators:
         seen = operator(series, context)
         late = name not in diagnostics or _at_a_time(name)
-        rows.append(seen[1:] if late else seen[:-1])
+        rows.append(seen[-every:] if late else seen[-every - 1 : -1])
     predicted = jnp.concatenate(rows).reshape((-1, size, columns))
-    end = {name: after[-1].reshape((size, columns)) for name, after in states.items()}
-    return members | end, jnp.moveaxis(predicted, 1, 0)
+    ends = [
+        members | {name: x[k].reshape((size, columns)) for name, x in states.items()}
+        for k in range(every - 1, steps_in_all, every)
+    ]
+    return ends, jnp.moveaxis(predicted, 1, 0)
 
 
 def folded_members(

@@ -5,33 +5,29 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from assimilation.control import bounds, moved
 from assimilation.filters.analyses import Ensemble, Predicted
 from assimilation.filters.inflation import spread
 from hybrid_land.variables import FREEZING, SOIL_TEMPERATURE, SOIL_WATER, VARIABLES
 
-Members = dict[str, Float[Array, "member column"]]
 
-
-def failed(members: Mapping[str, Array], predicted: Predicted) -> Bool[Array, "member column"]:
+def failed(ensemble: Ensemble, predicted: Predicted) -> Bool[Array, "member column"]:
     """Which members of which columns hold anything that is not finite."""
-    sound = jnp.all(jnp.isfinite(predicted), axis=1)
-    for values in members.values():
-        sound = sound & jnp.isfinite(values)
+    sound = jnp.all(jnp.isfinite(ensemble), axis=1) & jnp.all(jnp.isfinite(predicted), axis=1)
     return ~sound
 
 
 def replaced(
     key: Array,
-    members: Members,
+    ensemble: Ensemble,
     predicted: Predicted,
     bad: Bool[Array, "member column"],
     *,
     noise: float | Array,
-    noisy: tuple[str, ...],
-) -> tuple[Members, Predicted]:
+    noisy: int,
+) -> tuple[Ensemble, Predicted]:
     """Failed members as copies of sound ones of their column, moved by a little noise.
 
     The first that failed has the state of the first that did not, and so on in turn. A column in
@@ -39,29 +35,23 @@ def replaced(
 
     Args:
         key: of the noise.
-        members: leaves `[member, column]`.
+        ensemble: all variables.
         predicted: what the members say of the observations; a copy says what its source says.
         bad: from `failed`.
-        noise: deviation of what is added, as a part of the sound members' spread.
-        noisy: variables that it is added to; it is kept within bounds by `within`.
+        noise: deviation of what is added, as a part of the column's spread.
+        noisy: variables that it is added to, so many from the first.
     """
     order = jnp.argsort(bad, axis=0, stable=True)  # sound ones first
     sound = jnp.maximum(jnp.sum(~bad, axis=0), 1)
-    turn = jnp.cumsum(bad, axis=0) - 1
+    turn = jnp.maximum(jnp.cumsum(bad, axis=0) - 1, 0)
     source = jnp.take_along_axis(order, turn % sound[None], axis=0)
-    source = jnp.where(bad, source, jnp.arange(bad.shape[0])[:, None])
-    copies = {n: jnp.take_along_axis(x, source, axis=0) for n, x in members.items()}
-    for k, name in enumerate(noisy):
-        draw = jax.random.normal(jax.random.fold_in(key, k), bad.shape, copies[name].dtype)
-        shift = jnp.asarray(noise, draw.dtype) * spread(copies[name])[None] * draw
-        copies[name] = jnp.where(bad, copies[name] + shift, copies[name])
-    seen = jnp.take_along_axis(predicted, source[:, None], axis=0)
-    return copies, seen
-
-
-def count(bad: Bool[Array, "member column"]) -> tuple[Int[Array, " column"], Bool[Array, ""]]:
-    """Failed members of each column, and whether a column has no sound one left."""
-    return bad.sum(axis=0), jnp.any(jnp.all(bad, axis=0))
+    source = jnp.where(bad, source, jnp.arange(bad.shape[0])[:, None])[:, None]
+    copies = jnp.take_along_axis(ensemble, source, axis=0)
+    seen = jnp.take_along_axis(predicted, source, axis=0)
+    own = copies[:, :noisy]
+    draw = jax.random.normal(key, own.shape, own.dtype)
+    shift = jnp.asarray(noise, own.dtype) * spread(own)[None] * draw
+    return copies.at[:, :noisy].set(jnp.where(bad[:, None], own + shift, own)), seen
 
 
 def within(
@@ -84,19 +74,18 @@ def within(
         parameters: leaves `[column]`.
         temperatures: of the soil's layers, as forecast, those that are known.
     """
+    if not any(name in VARIABLES for name in names):
+        return after
     rows = []
     for k, name in enumerate(names):
         old, new = before[:, k], after[:, k]
-        if name in SOIL_WATER and "theta_max" not in parameters:
-            rows.append(new)  # a toy with soil water's name and no soil
-            continue
         if bounds_of(name, parameters):
             move = partial(moved, name, parameters=dict(parameters))
             new = jnp.where(new == old, old, jax.vmap(move)(old, by=new - old))
         elif name in VARIABLES:
             row = VARIABLES[name]
             new = jnp.where(new == old, old, jnp.clip(new, row.lower, row.upper))
-        layer = SOIL_TEMPERATURE[SOIL_WATER.index(name)] if name in SOIL_WATER else None
+        layer = SOIL_TEMPERATURE[SOIL_WATER.index(name)] if name in SOIL_WATER else ""
         if layer in temperatures:
             new = jnp.where(temperatures[layer] < FREEZING, old, new)
         rows.append(new)

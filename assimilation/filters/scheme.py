@@ -8,17 +8,37 @@ import jax
 import numpy as np
 
 from assimilation.filters.inflation import Number
+from assimilation.filters.localisation import Localisation
 from hybrid_land.errors import InputError
 
-METHODS = ("etkf", "enkf", "enkf-n", "denkf")
+METHODS = ("etkf", "enkf", "enkf-n", "denkf", "letkf", "ienks", "pf")
 
-_NUMBERS = ("inflation", "rtps", "rtpp", "additive", "certainty", "replacement")
+_NUMBERS = (
+    "inflation",
+    "rtps",
+    "rtpp",
+    "additive",
+    "certainty",
+    "regularisation",
+    "replacement",
+    "localisation",
+)
+_CHOICES = (
+    "method",
+    "every",
+    "variables",
+    "rotate",
+    "adaptive",
+    "lag",
+    "iterations",
+    "keep_members",
+)
 
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=_NUMBERS,
-    meta_fields=["method", "every", "variables", "rotate", "adaptive", "lag", "keep_members"],
+    meta_fields=_CHOICES,
 )
 @dataclass(frozen=True)
 class Scheme:
@@ -33,13 +53,17 @@ class Scheme:
             where the analysis corrects all of the state, since it exchanges members.
         adaptive: whether the forecast's spread is inflated as innovations ask for
             (`inflation.adapted`).
-        lag: cycles back to which the smoother takes each analysis; 0 for none.
+        lag: cycles back to which the smoother takes each analysis, 0 for none (EnKS); of `ienks`
+            the window's length.
+        iterations: of `ienks`.
         keep_members: whether the run keeps each cycle's analysed members.
         inflation: factor of analysed perturbations, a number or one for each column.
         rtps: relaxation to prior spread, 0 to 1.
         rtpp: relaxation to prior perturbations, 0 to 1.
         additive: deviation of the noise added to a forecast in a cycle, by variable.
         certainty: of EnKF-N's hyperprior, see `analyses.enkf_n`.
+        regularisation: of the particle filter, a factor of the best width of its kernels.
+        localisation: of `letkf`, from `filters.localisation`.
         replacement: noise of a replaced member, as a part of the sound ones' spread.
     """
 
@@ -49,12 +73,15 @@ class Scheme:
     rotate: bool = False
     adaptive: bool = False
     lag: int = 0
+    iterations: int = 3
     keep_members: bool = False
     inflation: Number = 1.0
     rtps: Number | None = None
     rtpp: Number | None = None
     additive: Mapping[str, Number] | None = None
     certainty: Number = 1.0
+    regularisation: Number = 1.0
+    localisation: Localisation | None = None
     replacement: Number = 0.1
 
 
@@ -64,13 +91,29 @@ def check(scheme: Scheme) -> None:
         raise InputError(
             f"method is {scheme.method!r}, expected one of {', '.join(METHODS)}; choose one"
         )
-    for name, least in (("every", 1), ("lag", 0)):
+    least_lag = 1 if scheme.method == "ienks" else 0
+    for name, least in (("every", 1), ("lag", least_lag), ("iterations", 1)):
         if getattr(scheme, name) < least:
             raise InputError(
                 f"{name} is {getattr(scheme, name)}, expected {least} or more; correct it"
             )
+    if (scheme.method == "letkf") != (scheme.localisation is not None):
+        raise InputError(
+            f"method {scheme.method} has {'a' if scheme.localisation else 'no'} localisation, "
+            "expected one with letkf and none without; make one with on_ring, in_depth and "
+            "over_columns, or choose another method"
+        )
+    for name in ("rotate", "adaptive"):
+        if scheme.method in ("pf", "letkf") and getattr(scheme, name):
+            allowed = scheme.method == "letkf" and name == "rotate"
+            if not allowed:
+                raise InputError(
+                    f"{name} with method {scheme.method}, expected none; leave it out or choose "
+                    "another method"
+                )
     _check_number("inflation", scheme.inflation, above=0.0)
     _check_number("certainty", scheme.certainty, above=0.0)
+    _check_number("regularisation", scheme.regularisation, least=0.0)
     _check_number("replacement", scheme.replacement, least=0.0)
     for name in ("rtps", "rtpp"):
         if getattr(scheme, name) is not None:

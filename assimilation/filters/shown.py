@@ -61,10 +61,15 @@ def look(
     context = Context(model.time_step, fixed, weather)
     rows = []
     for k, (name, operator) in enumerate(operators):
-        told = name in model.prognostic or (name in DERIVED and name not in REMEMBERING)
+        told = told_by_state(name, model.prognostic)
         seen = operator(series, context).reshape((size, columns)) if told else otherwise[:, k]
         rows.append(seen)
     return jnp.stack(rows, axis=1)
+
+
+def told_by_state(name: str, prognostic: tuple[str, ...]) -> bool:
+    """Whether a quantity follows from the state at the same time."""
+    return name in prognostic or (name in DERIVED and name not in REMEMBERING)
 
 
 def shown_of(
