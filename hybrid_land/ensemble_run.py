@@ -19,7 +19,8 @@ from hybrid_land.columns import (
 )
 from hybrid_land.errors import InputError
 from hybrid_land.models.ensemble import MEMBER, Ensemble
-from hybrid_land.models.perturbation import WATER_ADDED, Perturbation, Perturbed, noise_series
+from hybrid_land.models.perturbation import WATER_ADDED, Perturbation, Perturbed
+from hybrid_land.noise import noise_series
 from hybrid_land.rollout import rollout
 from hybrid_land.variables import VARIABLES
 

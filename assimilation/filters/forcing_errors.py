@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hybrid_land.errors import InputError
-from hybrid_land.models.air import saturation_humidity
-from hybrid_land.models.perturbation import noise_series
+from hybrid_land.humidity import saturation_humidity
+from hybrid_land.noise import noise_series
 from hybrid_land.variables import VARIABLES
 
 QUANTITIES = ("precipitation", "shortwave", "longwave", "temperature")

@@ -17,7 +17,8 @@ from hybrid_land.evaluation.growth import leads_of, starts_of
 from hybrid_land.evaluation.scores import counted
 from hybrid_land.forecasts import rows_from_starts
 from hybrid_land.models.ensemble import Ensemble
-from hybrid_land.models.perturbation import Perturbation, noise_series
+from hybrid_land.models.perturbation import Perturbation
+from hybrid_land.noise import noise_series
 from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SNOW_INNER, SNOW_PRESENT, VARIABLES
 
 LEAD_DAYS = (1.0, 3.0, 10.0, 30.0, 90.0)

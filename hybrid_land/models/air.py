@@ -3,28 +3,22 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hybrid_land.humidity import DRY_AIR_RATIO, saturation_humidity
 from hybrid_land.interface import Forcing
 from hybrid_land.variables import FREEZING
 
 Row = Float[Array, " column"]
 
-_DRY_AIR_RATIO = 0.622
 _GAS_CONSTANT = 287.06  # J kg-1 K-1, dry air
 _HEATED_BY_SUN = 0.02  # K m2 W-1, by which dry ground is warmer than the air
 _LEAST_DEFICIT = 2e-4  # kg kg-1: ground warmer than the air gives vapour to saturated air too
 _CONDUCTANCE = 0.01  # m s-1, the unit in which conductances are given
 
 
-def saturation_humidity(temperature: Row, pressure: Row) -> Row:
-    """Saturation specific humidity over water, kg kg-1 (Tetens; IFS Part IV, eq. 7.5)."""
-    vapour = 611.21 * jnp.exp(17.502 * (temperature - FREEZING) / (temperature - 32.19))
-    return _DRY_AIR_RATIO * vapour / (pressure - (1.0 - _DRY_AIR_RATIO) * vapour)
-
-
 def dewpoint(humidity: Row, pressure: Row) -> Row:
     """Dewpoint over water, K: the inverse of `saturation_humidity`."""
     q = jnp.maximum(humidity, 1e-6)
-    vapour = pressure * q / (_DRY_AIR_RATIO + (1.0 - _DRY_AIR_RATIO) * q)
+    vapour = pressure * q / (DRY_AIR_RATIO + (1.0 - DRY_AIR_RATIO) * q)
     x = jnp.log(vapour / 611.21)
     return (17.502 * FREEZING - 32.19 * x) / (17.502 - x)
 
@@ -33,7 +27,7 @@ def vapour_deficit(forcing: Forcing) -> Row:
     """By how much the air's vapour pressure lacks saturation, Pa."""
     pressure, humid = forcing["met_psurf"], forcing["met_qair"]
     lacking = saturation_humidity(forcing["met_tair"], pressure) - humid
-    return jnp.maximum(lacking, 0.0) * pressure / _DRY_AIR_RATIO
+    return jnp.maximum(lacking, 0.0) * pressure / DRY_AIR_RATIO
 
 
 def demand(forcing: Forcing, time_step: float) -> Row:

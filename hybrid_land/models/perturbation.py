@@ -5,10 +5,10 @@ A model's error is not in its members' weights alone. `Perturbed` adds to the st
     x' = x + r tanh(s n / r),   r = min(x - lower, upper - x)
 
 where s is the spread that is asked for, n a stationary first-order autoregressive series of unit
-variance (`noise_series`) and r the distance to the nearer bound: far from a bound the perturbation
-has the spread s, at a bound it vanishes, and none is ever crossed. A column without snow gets none.
-Soil water and snow that are added are no flux of ECLand's, so they are reported as the diagnostic
-`water_added`, with which the water budget closes.
+variance (`noise.noise_series`) and r the distance to the nearer bound: far from a bound the
+perturbation has the spread s, at a bound it vanishes, and none is ever crossed. A column without
+snow gets none. Soil water and snow that are added are no flux of ECLand's, so they are reported as
+the diagnostic `water_added`, with which the water budget closes.
 """
 
 import math
@@ -20,11 +20,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from scipy.signal import lfilter
 
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
 from hybrid_land.models.inputs import snow_cover
+from hybrid_land.noise import NOISE
 from hybrid_land.variables import (
     SOIL_TEMPERATURE,
     SOIL_WATER,
@@ -34,7 +34,6 @@ from hybrid_land.variables import (
 
 PERTURBED = (*SOIL_WATER, *SOIL_TEMPERATURE, "sd")
 WATER_ADDED = "water_added"
-_NOISE = "noise_"
 
 
 @dataclass(frozen=True)
@@ -89,55 +88,12 @@ class Perturbation:
         return math.exp(-time_step / 86400.0 / self.memory_days)
 
 
-def noise_series(
-    key: Array,
-    names: Sequence[str],
-    shape: tuple[int, ...],
-    *,
-    begin: int,
-    steps: int,
-    correlation: float = 0.0,
-    last: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
-    """Noise of unit variance for some steps, one series for each element of `shape`.
-
-        n(0) = z(0),   n(i) = c n(i - 1) + sqrt(1 - c^2) z(i),   z standard normal
-
-    Each step's z comes from the key and the step's number alone, so that a long run in pieces
-    has the same noise as in one.
-
-    Args:
-        key: of the random numbers.
-        names: variables to perturb.
-        shape: of one step's noise, such as `(member, column)`.
-        begin: number of the first step.
-        steps: how many.
-        correlation: c, from one step to the next, from 0 to below 1.
-        last: the noise of the step before `begin`, by the names of the result.
-
-    Returns:
-        `noise_<name>` to `[time, *shape]`, as a model's forcing.
-    """
-    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(begin, begin + steps))
-    series = {}
-    for i, name in enumerate(names):
-        draw = jax.vmap(lambda k, i=i: jax.random.normal(jax.random.fold_in(k, i), shape))
-        white = np.array(draw(keys), np.float64)
-        driven = white * math.sqrt(1.0 - correlation**2)
-        if begin == 0:
-            driven[0] = white[0]
-        before = np.zeros((1, *shape)) if last is None else last[_NOISE + name][None]
-        values, _ = lfilter([1.0], [1.0, -correlation], driven, axis=0, zi=correlation * before)
-        series[_NOISE + name] = values.astype(np.float32)
-    return series
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Perturbed:
     """A model whose state is perturbed after each step; itself a model.
 
-    Its forcing holds `noise_<name>` beside the model's own, see `noise_series`.
+    Its forcing holds `noise_<name>` beside the model's own, see `noise.noise_series`.
 
     Attributes:
         model: anything with the `step` interface.
@@ -166,14 +122,14 @@ class Perturbed:
         self, parameters: Parameters, state: State, forcing: Forcing
     ) -> tuple[State, Diagnostics]:
         """The model's step, then the perturbation. See `hybrid_land.interface.Model`."""
-        own = {name: leaf for name, leaf in forcing.items() if not name.startswith(_NOISE)}
+        own = {name: leaf for name, leaf in forcing.items() if not name.startswith(NOISE)}
         model: Model = self.model
         new, diagnostics = model.step(parameters, state, own)
         moved = dict(new)
         added = jnp.zeros_like(next(iter(new.values())))
         for name, spread in self.spread.items():
             lower, upper = _bounds(name, parameters)
-            shift = shift_within(new[name], spread * forcing[_NOISE + name], lower, upper)
+            shift = shift_within(new[name], spread * forcing[NOISE + name], lower, upper)
             moved[name] = new[name] + shift
             added = added + _water(name) * shift
         if "sd" in self.spread and {"rsn", "snowc"} <= set(new):

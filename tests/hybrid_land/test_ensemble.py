@@ -26,8 +26,9 @@ from hybrid_land.models.ensemble import (
     stack,
     unfold,
 )
-from hybrid_land.models.perturbation import Perturbation, noise_series, shift_within
+from hybrid_land.models.perturbation import Perturbation, shift_within
 from hybrid_land.models.store import describe_model, load_model, save_model
+from hybrid_land.noise import noise_series
 from hybrid_land.rollout import rollout
 from hybrid_land.simulation import simulate
 

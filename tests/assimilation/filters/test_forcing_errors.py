@@ -7,7 +7,7 @@ import pytest
 
 from assimilation.filters.forcing_errors import ForcingErrors, perturbed_forcing
 from hybrid_land.errors import InputError
-from hybrid_land.models.air import saturation_humidity
+from hybrid_land.humidity import saturation_humidity
 
 STEP = 21600.0
 MEMBERS = 200
