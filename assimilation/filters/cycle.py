@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from assimilation.filters import analyses, inflation, particles
 from assimilation.filters.analyses import Ensemble, Predicted, Seen
@@ -19,6 +19,7 @@ from assimilation.filters.shown import look
 from hybrid_land.interface import Model, Parameters
 
 Observed = tuple[Seen, Seen, Seen]  # values, errors, mask
+Rows = Float[Array, "member _ column"]  # of quantities, whatever they are
 # What an analysis does to rows of members, at this time or another; by keyword, whether the rows
 # are the variables analysed or other quantities of their column.
 Update = Callable[..., Ensemble]
@@ -80,16 +81,16 @@ class Setting:
         )
         return [jnp.stack([end[n] for n in self.names], axis=1) for end in ends], seen
 
-    def apart(self, predicted: Predicted) -> tuple[Predicted, Predicted]:
+    def apart(self, predicted: Rows) -> tuple[Rows, Rows]:
         """The observations' part of what members say, and that of the quantities looked at."""
         count = self.scheme.every * len(self.operators)
         return predicted[:, :count], predicted[:, count:]
 
-    def ends(self, others: Predicted) -> Predicted:
+    def ends(self, others: Rows) -> Rows:
         """The quantities looked at, at the cycle's last record."""
         return others[:, self.scheme.every - 1 :: self.scheme.every]
 
-    def bounded(self, whole: Ensemble, after: Ensemble, *, frozen: bool = True) -> Ensemble:
+    def bounded(self, whole: Rows, after: Rows, *, frozen: bool = True) -> Ensemble:
         """Analysed variables within bounds, see `members.within`.
 
         Args:
@@ -169,7 +170,7 @@ class Setting:
         D = analyses.weights_of(key, predicted, *observed, weights=weights)
         return lambda E, other=False: analyses.transformed(E, D)
 
-    def look(self, ensemble: Ensemble, record: Array, otherwise: Predicted) -> Predicted:
+    def look(self, ensemble: Ensemble, record: Array, otherwise: Rows) -> Rows:
         """The quantities looked at of members at a record, see `shown.look`."""
         weather = self.weather(record[None])
         named = self.named(ensemble)
@@ -190,7 +191,7 @@ def departures(predicted: Predicted, observed: Observed) -> Seen:
 def of_forecast(
     ahead: Ensemble,
     predicted: Predicted,
-    others: Predicted,
+    others: Rows,
     observed: Observed,
     bad: Bool[Array, "_ _"],
 ) -> dict[str, Array]:

@@ -172,7 +172,7 @@ def _cycles(
     seen: tuple[Array, Array, Array],
     scheme: Scheme,
     key: Array,
-    first: int,
+    first: int | Array,
 ) -> tuple[Array, dict[str, Array], Any]:
     """The scan: members at the end, what each cycle found, and the smoother's last cycles."""
     model: Any = moving if fixed is None else fixed

@@ -11,7 +11,6 @@ from assimilation.operators import Context, Operator
 from hybrid_land.interface import (
     Diagnostics,
     Forcing,
-    ForcingSeries,
     Model,
     Parameters,
     State,
@@ -39,7 +38,8 @@ class _Held:
         """The model's step, or none."""
         weather = {name: x for name, x in forcing.items() if name != _ON}
         new, diagnostics = self.model.step(parameters, state, weather)
-        return {n: jnp.where(forcing[_ON], x, state[n]) for n, x in new.items()}, diagnostics
+        on = forcing[_ON] > 0
+        return {n: jnp.where(on, x, state[n]) for n, x in new.items()}, diagnostics
 
 
 def forecast(
@@ -80,7 +80,7 @@ def forecast(
     if held_to is not None:
         any_leaf = next(iter(steps.values()))
         on = held_to + jnp.arange(any_leaf.shape[0]) >= 0
-        steps[_ON] = jnp.broadcast_to(on[:, None], any_leaf.shape)
+        steps[_ON] = jnp.broadcast_to(on[:, None], any_leaf.shape).astype(any_leaf.dtype)
         states, diagnostics = rollout(_Held(model), fixed, state, steps)
     else:
         states, diagnostics = rollout(model, fixed, state, steps)
@@ -112,7 +112,7 @@ def folded_members(
     parameters: Mapping[str, Float[Array, " column"]],
     members: Members,
     forcing: Mapping[str, Array],
-) -> tuple[State, Parameters, ForcingSeries]:
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array]]:
     """State, parameters and forcing with member and column in one, `[member * column]`."""
     size, columns = next(iter(members.values())).shape
 
