@@ -1,8 +1,7 @@
 """Assimilation over months: window after window, each starting from the last one's analysis."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ from assimilation.ensemble import (
     members_root,
     propagated,
 )
+from assimilation.filter_options import FilterOptions, options_of
+from assimilation.filtering import filtered
 from assimilation.form import (
     ROOT_ZONE,
     add_parameters,
@@ -30,14 +31,14 @@ from assimilation.form import (
     observed_of,
     require_same_form,
     saved_names,
-    scores_against,
+    told,
 )
 from assimilation.gradients import fault_of
 from assimilation.hybrid_gain import make_hybrid_gain
 from assimilation.methods import Options, Scheme, scheme_of, with_start
 from assimilation.observations import Observations
 from assimilation.operators import Context, Series, on_records
-from assimilation.restart import load_window, save_window
+from assimilation.restart import load_window, save_window, settings_of
 from assimilation.variational import Problem
 from assimilation.window import Analysis, make_window_analysis
 from hybrid_land.columns import (
@@ -84,7 +85,7 @@ def assimilate(
     method: str = "4dvar",
     window_days: float = 30.0,
     shift_days: float | None = None,
-    options: Options | None = None,
+    options: Options | FilterOptions | None = None,
     truth: xr.Dataset | None = None,
     restart: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -134,10 +135,21 @@ def assimilate(
             that does not fit the data, a restart folder of another run, or a gradient that is not
             finite in any column (the variable and the step are named).
     """
-    options = options or Options()
+    options = options_of(method, options)
     require_model_fits(model, data)
     if truth is not None:
         require_same_form(truth, data)
+    if isinstance(options, FilterOptions):
+        _require_first_guess(first_guess, model, data)
+        state = state_from(data if first_guess is None else first_guess, variables=model.prognostic)
+        chosen: Any = {"method": method, "window_days": window_days, "options": options}
+        kept: Any = {"restart": restart, "progress": progress}
+        if shift_days is not None:
+            raise InputError(
+                f"{method} with a shift of {shift_days:g} days, expected none: its windows do not "
+                "overlap; leave it out"
+            )
+        return told(filtered(model, data, observations, state, **chosen, **kept), truth)
     given = parameters_from(data)
     scheme = scheme_of(method, options, model, given)
     _require_first_guess(first_guess, model, data)
@@ -149,9 +161,9 @@ def assimilate(
     key = jax.random.key(options.seed)
     drawn = centred_draws(key, root, scheme.members, columns) if scheme.members else None
     carry = _Carry(given, state, state, drawn)
-    saved = saved_names(model, observations, scheme)
+    saved = saved_names(model, observations, scheme.control.start)
     cycle = _make_cycle(model, given, scheme, root, options, saved, key)
-    settings = _settings(method, options, begins, length, data, observations)
+    settings = settings_of(method, options, begins, length, data, observations)
     pieces: list[dict[str, np.ndarray]] = []
     for number, begin in enumerate(begins):
         end = min(begin + length, data.sizes["time"])
@@ -167,7 +179,7 @@ def assimilate(
         if progress is not None:
             progress(number + 1, len(begins))
     analysis = analysis_dataset(data, pieces)
-    add_parameters(analysis, scheme, given, carry.parameters, pieces[-1])
+    add_parameters(analysis, scheme.control.start, given, carry.parameters, pieces[-1])
     failed = np.argwhere(~analysis["converged"].to_numpy())
     analysis.attrs |= {
         "method": method,
@@ -183,11 +195,7 @@ def assimilate(
         "not_converged": "; ".join(f"window {w} column {c}" for w, c in failed) or "none",
         "observations": int(sum(float(mask.sum()) for mask in observations.mask.values())),
     }
-    if not analysis.attrs["observations"]:
-        analysis.attrs["notice"] = "no observation in any window: the analysis is the background"
-    if truth is not None:
-        analysis.attrs |= scores_against(truth, analysis)
-    return analysis
+    return told(analysis, truth)
 
 
 def _make_cycle(
@@ -336,29 +344,6 @@ def _begins(records: int, length: int, shift: int) -> list[int]:
     while begins[-1] + length < records:
         begins.append(begins[-1] + shift)
     return begins
-
-
-def _settings(
-    method: str,
-    options: Options,
-    begins: list[int],
-    length: int,
-    data: xr.Dataset,
-    observations: Observations,
-) -> str:
-    """What decides a run, in words; a restart must have the same."""
-    chosen = asdict(options)
-    if options.root is not None:
-        chosen["root"] = np.asarray(options.root).tolist()
-    seen = {n: float(jnp.sum(x * observations.mask[n])) for n, x in observations.values.items()}
-    facts = {
-        "method": method,
-        "options": chosen,
-        "windows": [begins, length],
-        "data": [str(data["time"].to_numpy()[0]), dict(data.sizes)],
-        "observations": seen,
-    }
-    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def _forward(

@@ -59,7 +59,7 @@ def diagnose(
         truth: at the same times and columns, for `rank`.
         withheld: observations that were not assimilated, from `verification.withhold`.
         folder: for the figures, made if absent; none are drawn if not given. Increments, before
-            and after, a map and the convergence are always among them.
+            and after, a map and a minimiser's convergence are always among them.
 
     Returns:
         Numbers by name, such as `taylor_order`, `chi_squared_ratio`, `swvl1_observation_factor`,
@@ -77,8 +77,9 @@ def diagnose(
     drawn: dict[str, Callable[[], Figure]] = {
         "increments": lambda: plots.increments_figure(analysis),
         "before_after": lambda: plots.before_after_figure(analysis, truth=truth),
-        "convergence": lambda: checks.convergence_figure(analysis),
     }
+    if "iterations" in analysis:
+        drawn["convergence"] = lambda: checks.convergence_figure(analysis)
     if {"lat", "lon"} <= set(analysis.variables):
         drawn["map"] = lambda: plots.columns_map(analysis, truth=truth)
     if bool((analysis["observed"] > 0).any()):

@@ -95,9 +95,11 @@ def require_same_form(truth: xr.Dataset, data: xr.Dataset) -> None:
         )
 
 
-def saved_names(model: Model, observations: Observations, scheme: Scheme) -> tuple[str, ...]:
+def saved_names(
+    model: Model, observations: Observations, control: tuple[str, ...]
+) -> tuple[str, ...]:
     """What an analysis holds of the model: soil water, what was observed and what was corrected."""
-    wanted = [*SOIL_WATER, ROOT_ZONE, *observations.values, *scheme.control.start]
+    wanted = [*SOIL_WATER, ROOT_ZONE, *observations.values, *control]
     available = {*model.prognostic, *model.diagnostic, *DERIVED}
     return tuple(dict.fromkeys(name for name in wanted if name in available))
 
@@ -138,13 +140,13 @@ def _what(name: str) -> tuple[str, str]:
 
 def add_parameters(
     analysis: xr.Dataset,
-    scheme: Scheme,
+    control: tuple[str, ...],
     before: Parameters,
     after: Parameters,
     last: Mapping[str, np.ndarray],
 ) -> None:
     """Controlled parameters with dim `column`: their values, backgrounds and errors."""
-    for name in scheme.control.start:
+    for name in control:
         if name in before:
             units = {"units": VARIABLES[f"clim_{name}"].units}
             error = last[f"{name}_control_error"]
@@ -154,3 +156,12 @@ def add_parameters(
                 ("_analysis_error", error),
             ):
                 analysis[f"{name}{suffix}"] = ("column", np.asarray(value), units)
+
+
+def told(analysis: xr.Dataset, truth: xr.Dataset | None) -> xr.Dataset:
+    """The analysis with its scores, and a notice if nothing was observed."""
+    if not analysis.attrs["observations"]:
+        analysis.attrs["notice"] = "no observation in any window: the analysis is the background"
+    if truth is not None:
+        analysis.attrs |= scores_against(truth, analysis)
+    return analysis

@@ -104,7 +104,7 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
             f"minimiser {options.minimiser!r} is not known, expected {', '.join(MINIMISERS)}; use "
             "one of them"
         )
-    _check_names(options.control, model, parameters)
+    check_names(options.control, model, parameters)
     weak = method == "weak-4dvar"
     errors = {n: x for n, x in options.model_error.items() if n in model.prognostic} if weak else {}
     for kind, given in (("model error", errors), ("bias", options.bias)):
@@ -132,16 +132,7 @@ def scheme_of(method: str, options: Options, model: Model, parameters: Parameter
             f"{method} with a propagated background error, expected 4dvar or weak-4dvar; use one "
             "of them or leave it out"
         )
-    for name, value in options.growth.items():
-        if name not in model.prognostic and options.growth is not GROWTH:
-            raise InputError(
-                f"growth of the error of {name!r}, which is no prognostic variable; expected one "
-                f"such as {model.prognostic[0]}; correct it"
-            )
-        if not value >= 0:
-            raise InputError(
-                f"growth of the error of {name} is {value:g}, expected zero or more; correct it"
-            )
+    check_growth(options.growth, model, own=GROWTH)
     if options.bias and method in ("4denvar", "hybrid-gain"):
         raise InputError(
             f"{method} with a bias of {', '.join(options.bias)}, expected none: its ensemble holds "
@@ -186,7 +177,28 @@ def with_start(
     return wide.at[:size, :size].set(start)
 
 
-def _check_names(control: Sequence[str], model: Model, parameters: Parameters) -> None:
+def check_growth(growth: Mapping[str, float], model: Model, *, own: Mapping[str, float]) -> None:
+    """Raise `InputError` for the error of no prognostic variable, or a negative one.
+
+    Args:
+        growth: by name.
+        model: that is in error.
+        own: the default, which may name what a model does not have.
+    """
+    for name, value in growth.items():
+        if name not in model.prognostic and growth is not own:
+            raise InputError(
+                f"growth of the error of {name!r}, which is no prognostic variable; expected one "
+                f"such as {model.prognostic[0]}; correct it"
+            )
+        if not value >= 0:
+            raise InputError(
+                f"growth of the error of {name} is {value:g}, expected zero or more; correct it"
+            )
+
+
+def check_names(control: Sequence[str], model: Model, parameters: Parameters) -> None:
+    """Raise `InputError` for a control variable that is not known or is named twice."""
     for place, name in enumerate(control):
         if name in control[:place]:
             raise InputError(

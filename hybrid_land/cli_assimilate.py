@@ -1,26 +1,18 @@
 """The command line's part for assimilation: observations into a model, window by window."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from hybrid_land import cli_assimilate_options as its
 from hybrid_land.cli_ensemble import AsJson, DataPath
 from hybrid_land.errors import InputError
 from hybrid_land.variables import SOIL_WATER
 
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from hybrid_land.interface import Model
-
 # Without a name its command stands beside those of the application it is added to.
 assimilate_app = typer.Typer()
-
-BACKGROUNDS = ("given", "climatology", "model", "nmc", "ensemble")
-_MODEL_LEAD_DAYS = 30.0  # how long a background has run free
 
 
 @assimilate_app.command("assimilate")
@@ -34,13 +26,19 @@ def assimilate_command(
     ],
     out: Annotated[Path, typer.Option("--out", help="NetCDF file to write.")],
     method: Annotated[
-        str, typer.Option(help="4dvar, weak-4dvar, 4denvar, hybrid-gain or sekf.")
+        str,
+        typer.Option(
+            help="4dvar, weak-4dvar, 4denvar, hybrid-gain or sekf; enkf, etkf, enkf-n, denkf, "
+            "letkf, enks, ienks or pf."
+        ),
     ] = "4dvar",
     truth: Annotated[Path | None, typer.Option(help="What the state was, for scores.")] = None,
     first_guess: Annotated[
         Path | None, typer.Option(help="Prognostic variables on column; else DATA's first state.")
     ] = None,
-    window_days: Annotated[float, typer.Option(help="Length of a window.")] = 30.0,
+    window_days: Annotated[
+        float, typer.Option(help="Length of a window; of a filter, of what --restart keeps.")
+    ] = 30.0,
     shift_days: Annotated[
         float | None, typer.Option(help="From a window's start to the next; else its length.")
     ] = None,
@@ -75,19 +73,28 @@ def assimilate_command(
     model_error: Annotated[
         str, typer.Option(help="For weak-4dvar, standard deviations a day: swvl1=0.004.")
     ] = "",
-    parts: Annotated[int, typer.Option(help="For weak-4dvar, sub-windows.")] = 3,
+    parts: Annotated[int | None, typer.Option(help="For weak-4dvar, sub-windows; else 3.")] = None,
     bias: Annotated[
         str, typer.Option(help="Estimate observations' bias, prior deviation: swvl1=0.03.")
     ] = "",
     minimiser: Annotated[
         str,
         typer.Option(
-            help="levenberg-marquardt, gauss-newton, bfgs, l-bfgs, incremental or small-hessian."
+            help="levenberg-marquardt (default), gauss-newton, bfgs, l-bfgs, incremental or "
+            "small-hessian."
         ),
-    ] = "levenberg-marquardt",
-    members: Annotated[
-        int, typer.Option(help="For 4denvar and hybrid-gain, of the ensemble.")
-    ] = 12,
+    ] = "",
+    members: its.Members = None,
+    inflation: its.Inflation = None,
+    seed: its.Seed = 0,
+    cycle_days: its.CycleDays = None,
+    lag_days: its.LagDays = None,
+    relaxation: its.Relaxation = None,
+    localisation_km: its.LocalisationKm = None,
+    rain_error: its.RainError = None,
+    forcing_error: its.ForcingError = "",
+    forcing_memory_days: its.ForcingMemoryDays = None,
+    forcing_km: its.ForcingKm = None,
     restart: Annotated[
         Path | None, typer.Option(help="Folder that keeps each window, to go on from.")
     ] = None,
@@ -122,8 +129,8 @@ def assimilate_command(
     as_json: AsJson = False,
 ) -> None:
     """Correct a model's state (and field capacity) by observations; write the analysis."""
-    from assimilation import Options, assimilate, read_observations
-    from assimilation.diagnose import DIAGNOSTICS
+    from assimilation import FILTERS, assimilate, read_observations
+    from assimilation.diagnose import DIAGNOSTICS, GRADIENT
     from assimilation.diagnose import diagnose as diagnosed
     from assimilation.gradients import window_problem
     from assimilation.verification import withhold as shared_out
@@ -143,6 +150,13 @@ def assimilate_command(
     wanted = [name for name, on in zip(DIAGNOSTICS, flags, strict=True) if on]
     if diagnose:
         wanted = [name for name in DIAGNOSTICS if name != "rank" or truth is not None]
+    if method in FILTERS:
+        for name in set(wanted) & set(GRADIENT) if not diagnose else ():
+            raise InputError(
+                f"--{name} with --method {method}, expected a variational method: a filter has no "
+                "gradient to test; leave it out"
+            )
+        wanted = [name for name in wanted if name not in GRADIENT]
     emulator = load_model(model)
     forcing = open_data(data)
     require_model_fits(emulator, forcing, source=data)
@@ -151,33 +165,37 @@ def assimilate_command(
     if withhold != 0.0:
         observations, withheld = shared_out(observations, withhold, seed=withhold_seed)
     names = listed(control, option="--control")
-    chosen: dict[str, Any] = {
-        "control": names,
-        "background_error": numbers_of(background_error, option="--background-error"),
-        "parts": parts,
-        "bias": numbers_of(bias, option="--bias"),
-        "minimiser": minimiser,
-        "members": members,
-        "propagate": propagate,
-    }
+    deviations = its.numbers_of(background_error, option="--background-error")
+    common: dict[str, Any] = {"control": names, "background_error": deviations, "seed": seed}
+    for name, value in (("members", members), ("inflation", inflation)):
+        if value is not None:
+            common[name] = value
     if growth:
-        chosen["growth"] = numbers_of(growth, option="--growth")
-    if model_error:
-        chosen["model_error"] = numbers_of(model_error, option="--model-error")
+        common["growth"] = its.numbers_of(growth, option="--growth")
     if background != "given":
-        chosen["root"] = _root(
-            background,
-            names,
-            emulator,
-            model,
-            ensemble,
-            forcing,
-            background_scale,
-            chosen["background_error"],
+        common["root"] = its.root_of(
+            background, names, emulator, model, ensemble, forcing, background_scale, deviations
         )
+    variational = its.given(
+        model_error=its.numbers_of(model_error, option="--model-error") or None,
+        parts=parts,
+        bias=its.numbers_of(bias, option="--bias") or None,
+        minimiser=minimiser,
+        propagate=propagate,
+    )
+    of_filter = its.given(
+        cycle_days=cycle_days,
+        lag_days=lag_days,
+        relaxation=relaxation,
+        localisation_km=localisation_km,
+        rain_error=rain_error,
+        forcing_error=forcing_error,
+        forcing_memory_days=forcing_memory_days,
+        forcing_km=forcing_km,
+    )
+    options = its.options_for(method, common=common, variational=variational, ensemble=of_filter)
     guess = None if first_guess is None else read_first_guess(first_guess, forcing)
     actual = None if truth is None else open_data(str(truth), required=SOIL_WATER)
-    options = Options(**chosen)
     analysis = assimilate(
         emulator,
         forcing,
@@ -194,7 +212,9 @@ def assimilate_command(
     analysis.attrs |= diagnosed(
         analysis,
         wanted,
-        problem=partial(
+        problem=None
+        if method in FILTERS
+        else partial(
             window_problem,
             emulator,
             forcing,
@@ -213,70 +233,3 @@ def assimilate_command(
     save(analysis, out)
     words = "\n".join(f"{key}: {value}" for key, value in analysis.attrs.items())
     answer({"out": str(out), **analysis.attrs}, as_json=as_json, words=f"{out}\n{words}")
-
-
-def numbers_of(text: str, *, option: str) -> dict[str, float]:
-    """`name=number` pairs separated by commas.
-
-    Raises:
-        InputError: for what is no such pair.
-    """
-    found = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        name, _, value = pair.partition("=")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError as error:
-            raise InputError(
-                f"{option} {pair!r}, expected name=number such as swvl1=0.05; correct it"
-            ) from error
-    return found
-
-
-def _root(
-    kind: str,
-    names: tuple[str, ...],
-    model: "Model",
-    model_name: str,
-    ensemble: str,
-    data: "xr.Dataset",
-    scale: float,
-    errors: Mapping[str, float],
-) -> Any:
-    """U of the prognostic variables by what is asked for; parameters have deviations, given."""
-    from assimilation.covariance import (
-        background_root,
-        climatological_root,
-        covariance_root,
-        joined_root,
-        nmc_root,
-        spread_root,
-    )
-    from hybrid_land.evaluation.error_covariance import load_errors
-    from hybrid_land.models.ensemble import load_ensemble
-
-    if kind not in BACKGROUNDS:
-        raise InputError(
-            f"--background {kind!r} is not known, expected {', '.join(BACKGROUNDS)}; use one"
-        )
-    of_state = tuple(name for name in names if name in model.prognostic)
-    of_parameters = tuple(name for name in names if name not in model.prognostic)
-    if not of_state:
-        raise InputError(
-            f"--background {kind} for {', '.join(names)}, expected a prognostic variable in "
-            "--control; use --background given"
-        )
-    if kind == "climatology":
-        root = climatological_root(of_state, data, scale=scale)
-    elif kind == "model":
-        lead = _MODEL_LEAD_DAYS * 86400.0 / model.time_step
-        found = scale**2 * load_errors(model_name).covariance(lead, variables=of_state)
-        root = covariance_root(of_state, found, source="the covariance of the model's errors")
-    elif kind == "ensemble":
-        models = load_ensemble(ensemble)
-        members = [models.member(k) for k in range(models.size)]
-        root = spread_root(of_state, members, data, scale=scale)
-    else:
-        root = nmc_root(of_state, model, data, scale=scale)
-    given = background_root(of_parameters, deviation=errors)
-    return joined_root(names, {of_state: root, of_parameters: given})

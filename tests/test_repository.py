@@ -182,7 +182,7 @@ ARROWS = [
     (
         "hybrid_land",
         ("assimilation", "calibration"),
-        ("cli.py", "cli_assimilate.py", "cli_observe.py", "demo"),
+        ("cli.py", "cli_assimilate.py", "cli_assimilate_options.py", "cli_observe.py", "demo"),
     ),
     ("hybrid_land/variables.py", PACKAGES, ()),
     ("hybrid_land/errors.py", PACKAGES, ()),
