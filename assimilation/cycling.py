@@ -49,6 +49,7 @@ from hybrid_land.columns import (
     state_from,
     time_step_of,
 )
+from hybrid_land.compiled import run_compiled
 from hybrid_land.errors import InputError
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 from hybrid_land.rollout import rollout
@@ -100,6 +101,9 @@ def assimilate(
     - `hybrid-gain`: an ensemble's analysis, then part of the way to that of the static B.
     - `sekf`: one step with finite differences at the background, as ECMWF's simplified extended
       Kalman filter does in windows of a day (de Rosnay et al. 2013).
+    - `enkf`, `etkf`, `enkf-n`, `denkf`, `letkf`, `enks`, `ienks`, `pf`: ensemble filters and
+      smoothers, in cycles of a step unless told otherwise. Their first record is the first guess,
+      which no observation corrects; between analyses the analysis is the members' mean run.
 
     A column whose minimisation fails keeps its background and is named in the attribute
     `not_converged`; where nothing was observed at all, the analysis is the background and the
@@ -111,19 +115,20 @@ def assimilate(
         data: forcing and parameters with dims `(time, column)`.
         observations: on the records of `data`, from `read_observations`.
         first_guess: prognostic variables with dim `column`; the data's first state if not given.
-        method: one of `assimilation.methods.METHODS`.
-        window_days: length of a window; the last one may be shorter.
+        method: one of `assimilation.methods.METHODS` or of `assimilation.filter_options.FILTERS`.
+        window_days: length of a window; the last one may be shorter. Of an ensemble method, of the
+            pieces of the run, at most.
         shift_days: from a window's start to the next one's; the window's length if not given.
-        options: everything else, see `Options`.
+        options: everything else: `Options`, or `FilterOptions` of an ensemble method.
         truth: what the state was, for scores and nothing else.
         restart: a folder that keeps each window's result; a run that was killed goes on from
             there.
         progress: called with windows done and in all.
 
     Returns:
-        The Analysis form: dims `(time, column)`; soil water, root-zone soil moisture, the
-        observed and the controlled variables as `<name>`, `<name>_background`,
-        `<name>_open_loop` and, in part, `<name>_analysis_error`; innovations of the observed ones
+        The Analysis form: dims `(time, column)`; soil water, root-zone soil moisture, the observed
+        and the controlled variables as `<name>`, `<name>_background`, `<name>_open_loop` and, in
+        part, `<name>_analysis_error` (of an ensemble its spread); innovations of the observed ones
         as `<name>_innovation` and `<name>_residual` (observation minus background, and minus
         analysis); controlled parameters with dim `column`; per window and column the cost and its
         parts, iterations, gradient norm and degrees of freedom for signal, model errors and
@@ -140,22 +145,20 @@ def assimilate(
     if truth is not None:
         require_same_form(truth, data)
     if isinstance(options, FilterOptions):
-        _require_first_guess(first_guess, model, data)
-        state = state_from(data if first_guess is None else first_guess, variables=model.prognostic)
-        chosen: Any = {"method": method, "window_days": window_days, "options": options}
-        kept: Any = {"restart": restart, "progress": progress}
         if shift_days is not None:
             raise InputError(
                 f"{method} with a shift of {shift_days:g} days, expected none: its windows do not "
                 "overlap; leave it out"
             )
+        chosen: Any = {"method": method, "window_days": window_days, "options": options}
+        kept: Any = {"restart": restart, "progress": progress}
+        state = _first_state(first_guess, model, data)
         return told(filtered(model, data, observations, state, **chosen, **kept), truth)
     given = parameters_from(data)
     scheme = scheme_of(method, options, model, given)
-    _require_first_guess(first_guess, model, data)
+    state = _first_state(first_guess, model, data)
     length, shift = _steps(window_days, shift_days, model, data)
     begins = _begins(data.sizes["time"], length, shift)
-    state = state_from(data if first_guess is None else first_guess, variables=model.prognostic)
     root = scheme.root.astype(next(iter(state.values())).dtype)
     columns = data.sizes["column"]
     key = jax.random.key(options.seed)
@@ -219,8 +222,6 @@ def _make_cycle(
     }
     analyse = make_window_analysis(model, amplitude=scheme.amplitude, **choices)
     by_gain = make_hybrid_gain(model, weight=options.ensemble_weight, **choices)
-    forward = jax.jit(partial(_forward, model))
-    propagate = jax.jit(partial(propagated, model, start))
 
     def cycle(
         number: int, carry: _Carry, forcing: ForcingSeries, seen: Observations, keep: int
@@ -242,7 +243,7 @@ def _make_cycle(
             raise fault_of(Problem(model, *here, wide, scheme.control), window=number)
         kept = np.asarray(result.converged)
         head = {name: series[:keep] for name, series in forcing.items()}
-        free, free_end = forward(given, carry.free, head)
+        free, free_end = run_compiled(_forward, model, given, carry.free, head)
         after = _where(kept, result.series, result.background)
         parameters, begin = result.begin(start, carry.parameters, carry.state)
         state = _state_at(model, result, after, kept, keep)
@@ -263,7 +264,7 @@ def _make_cycle(
             draws = analysed_members(
                 jax.random.fold_in(key, number), now, covariance, scheme.members
             )
-            spread = propagate(parameters, begin, draws, head)
+            spread = run_compiled(propagated, model, parameters, begin, draws, head, names=start)
             end[f"{_STATE_OF}members"] = options.inflation * spread
         if scheme.propagate:
             end[f"{_STATE_OF}root"] = carried_root(
@@ -302,15 +303,17 @@ def _carry_from(arrays: Mapping[str, np.ndarray]) -> _Carry:
     )
 
 
-def _require_first_guess(first_guess: xr.Dataset | None, model: Model, data: xr.Dataset) -> None:
+def _first_state(first_guess: xr.Dataset | None, model: Model, data: xr.Dataset) -> State:
+    """The first guess, or the data's first state."""
     if first_guess is None:
-        return
+        return state_from(data, variables=model.prognostic)
     require(first_guess, tuple(model.prognostic), source="the first guess")
     if first_guess.sizes.get("column") != data.sizes["column"]:
         raise InputError(
             f"the first guess has {first_guess.sizes.get('column')} columns, expected "
             f"{data.sizes['column']} as in the data; cut it to the same columns"
         )
+    return state_from(first_guess, variables=model.prognostic)
 
 
 def _steps(

@@ -14,6 +14,10 @@ from tests.mistakes import holds, observed, plain
 from tests.toy import Weathered
 
 COMMAND = "assimilate model good.nc --obs obs.nc --method etkf --members 8 --out out.nc"
+OPTIONS = (
+    "--diagnose --window-days 5 --inflation 1.02 --relaxation 0.3 --rain-error 0.4 "
+    "--forcing-error longwave=10 --forcing-memory-days 1 --growth swvl1=0.002 --seed 3"
+)
 
 
 def run(arguments, capsys):
@@ -39,9 +43,7 @@ def here(folder, monkeypatch):
 
 def test_a_filter_tells_all_that_applies_and_draws_it(here, capsys):
     found, told = run(
-        f"{COMMAND} --truth good.nc --diagnose --withhold 0.2 --figures told --window-days 5 "
-        "--inflation 1.02 --relaxation 0.3 --rain-error 0.4 --forcing-error longwave=10 "
-        "--forcing-memory-days 1 --growth swvl1=0.002 --restart pieces --seed 3",
+        f"{COMMAND} {OPTIONS} --truth good.nc --withhold 0.2 --figures told --restart pieces",
         capsys,
     )
     assert told.splitlines() == ["window 1 of 2", "window 2 of 2"]
@@ -66,12 +68,10 @@ def test_a_filter_tells_all_that_applies_and_draws_it(here, capsys):
         assert int(np.isfinite(analysis.swvl1_innovation).sum()) == found["observations"]
 
 
-@pytest.mark.parametrize("method", ["letkf", "pf"])
-def test_other_filters_run_from_files(method, here, capsys):
-    km = "--localisation-km 20000" if method == "letkf" else ""
-    found, _ = run(f"{COMMAND.replace('etkf', method)} {km} --background climatology", capsys)
-    assert found["method"] == method
-    assert found["windows"] == 1
+def test_columns_share_observations_by_letkf(here, capsys):
+    local = "--localisation-km 20000 --background climatology"
+    found, _ = run(f"{COMMAND.replace('etkf', 'letkf')} {local}", capsys)
+    assert (found["method"], found["localisation_km"]) == ("letkf", 20000.0)
     with xr.open_dataset("out.nc") as analysis:
         assert np.isfinite(analysis.swvl1).all()
         assert (analysis.swvl1 != analysis.swvl1_background).any()
@@ -80,7 +80,7 @@ def test_other_filters_run_from_files(method, here, capsys):
 def test_without_an_observation_a_filter_says_so(here, capsys):
     with xr.open_dataset("obs.nc") as sound:
         save(sound.load().assign(swvl1=sound.swvl1.load() * np.nan), "none.nc")
-    found, told = run(f"{COMMAND.replace('obs.nc', 'none.nc')} --diagnose", capsys)
+    found, told = run(f"{COMMAND.replace('obs.nc', 'none.nc')} {OPTIONS}", capsys)
     assert found["notice"] == "no observation in any window: the analysis is the background"
     assert told.splitlines()[-1] == f"none.nc: {found['notice']}"
 
