@@ -61,11 +61,12 @@ def analysed_members(
 
 def propagated(
     model: Model,
-    names: tuple[str, ...],
     parameters: Parameters,
     state: State,
     draws: Float[Array, "member control column"],
     forcing: ForcingSeries,
+    *,
+    names: tuple[str, ...],
 ) -> Float[Array, "member control column"]:
     """Perturbations at the window's start, run to the next one's start, about their mean there."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from assimilation.control import ControlVector, moved, repeated_over
 from assimilation.forced import PREFIX, forced
@@ -75,7 +75,7 @@ class Problem:
         return on_records(state, states, diagnostics), last
 
     def onwards(
-        self, v: Float[Array, "whitened column"], series: Series, last: State, keep: int
+        self, v: Float[Array, "whitened column"], series: Series, last: State, keep: Int[Array, ""]
     ) -> Float[Array, "start column"]:
         """The elements of the control vector's start where the next window starts.
 
@@ -86,8 +86,7 @@ class Problem:
             keep: records to the next window's start, at most those of the window.
         """
         parameters, _ = self.start(v)
-        records = next(iter(self.forcing.values())).shape[0]
-        state = last if keep == records else {name: series[name][keep] for name in last}
+        state = {name: jnp.concatenate([series[name], x[None]])[keep] for name, x in last.items()}
         return jnp.stack([(parameters | state)[name] for name in self.control.start])
 
     def context(self, v: Float[Array, "whitened column"]) -> Context:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from assimilation.minimise import minimise
 from assimilation.observations import Observations
 from assimilation.operators import OPERATORS, Series
 from assimilation.variational import Problem
+from hybrid_land.compiled import run_compiled
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
 
 _ROUNDING = 1e-5  # of a cost in float32
@@ -123,67 +123,16 @@ def make_window_analysis(
         `[column]` and `[record, column]`, and `root` U `[control, whitened]`, or with an axis of
         columns last; `keep`: records to where the next window begins, the window's if not given.
     """
-
-    # The minimiser rebuilds its arguments with leaves of other types: plain containers only.
-    def problem_of(data: Any) -> Problem:
-        parameters, background, forcing, (values, errors, mask), root = data
-        return Problem(
-            model=model,
-            parameters=parameters,
-            background=background,
-            forcing=forcing,
-            observations=Observations(values=values, errors=errors, mask=mask),
-            root=root,
-            control=control,
-        )
-
-    @jax.jit
-    def lowest(data: Any) -> tuple[Array, Array]:
-        start = jnp.zeros(data[-1].shape[1:], data[-1].dtype)
-        return minimise(
-            lambda v, given: problem_of(given).residuals(v),
-            start,
-            data,
-            method=minimiser,
-            max_iterations=max_iterations,
-            tolerance=tolerance,
-            amplitude=amplitude,
-        )
-
-    @partial(jax.jit, static_argnums=2)
-    def outcome(data: Any, v: Array, keep: int) -> tuple[Any, Any, Any, Any]:
-        """At v: departures, controls, wanted series and the next window's start, with slopes."""
-        told = problem = problem_of(data)
-        estimated = v.shape[0]
-        if growth:
-            problem = with_model_error(told, growth)
-            more = problem.root.shape[1] - estimated
-            v = jnp.concatenate([v, jnp.zeros((more, v.shape[1]), v.dtype)])
-
-        def differentiated(v: Array) -> tuple[Any, Any]:
-            series, last = problem.trajectory(v)
-            wanted = {name: OPERATORS[name](series, problem.context(v)) for name in error_of}
-            onwards = problem.onwards(v, series, last, keep)
-            values = told.values(v[:estimated])
-            found = (problem.departures(v, series), values, wanted, onwards)
-            return found, (series, last)
-
-        def along(direction: Array) -> tuple[Any, Any, Any]:
-            way = jnp.broadcast_to(direction[:, None], v.shape)
-            return jax.jvp(differentiated, (v,), (way,), has_aux=True)
-
-        # Mapped over tangents alone: the values they share are computed once.
-        every = jax.vmap(along, out_axes=(None, 0, None))
-        results, slopes, (series, last) = every(jnp.eye(v.shape[0], dtype=v.dtype))
-        return results, slopes, series, last
-
-    @jax.jit
-    def background_of(data: Any) -> tuple[Array, Array, Series, State]:
-        problem = problem_of(data)
-        none = jnp.zeros(problem.root.shape[1:], problem.root.dtype)
-        series, last = problem.trajectory(none)
-        departures = problem.departures(none, series)
-        return 0.5 * jnp.sum(departures**2, axis=0), departures, series, last
+    choices = _Choices(
+        control=control,
+        error_of=tuple(error_of),
+        growth=tuple((growth or {}).items()),
+        minimiser=minimiser,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        amplitude=amplitude,
+        part=part,
+    )
 
     def analyse(
         parameters: Parameters,
@@ -198,56 +147,131 @@ def make_window_analysis(
         columns = jax.tree.leaves(background)[0].shape[-1]
         roots = root if root.ndim == 3 else jnp.repeat(root[..., None], columns, axis=2)
         data = (parameters, background, forcing, seen, roots)
-        cost_start, departures_before, series_before, state_before = background_of(data)
-        found, iterations = lowest(data)
-        finite = jnp.all(jnp.isfinite(found), axis=0)
-        v = jnp.where(finite[None], part * found, 0.0)
         records = jax.tree.leaves(forcing)[0].shape[0]
-        keep = records if keep is None else keep
-        (departures, values, _, _), slopes, series, last = outcome(data, v, keep)
-        jacobian, of_control, of_series, of_next = slopes
-        estimated = jacobian[: v.shape[0]]
-        half = _inverse_half(estimated)
-        covariance = jnp.einsum("cik,cjk->cij", half, half)
-        used = jacobian * (jnp.arange(jacobian.shape[1]) % records < keep)[None, :, None]
-        half_used = _inverse_half(used[: v.shape[0]])
-
-        def deviation(slope: Float[Array, "whitened value column"]) -> Array:
-            return jnp.linalg.norm(error_root(slope, half, jacobian), axis=0)
-
-        problem = problem_of(data)
-        cost = problem.terms(v, departures)
-        end = sum(cost.values(), start=jnp.zeros_like(cost_start))
-        gradient = v + jnp.einsum("iyc,yc->ic", estimated, departures)
-        before = problem.innovations(departures_before)
-        after = problem.innovations(departures)
-        one = problem.innovations(jnp.ones_like(departures))
-        prior = problem.innovations(jnp.linalg.norm(estimated, axis=0))
-        gradient_norm = jnp.linalg.norm(gradient, axis=0)
-        sound = finite & jnp.isfinite(end) & jnp.isfinite(gradient_norm)
-        return Analysis(
-            v=v,
-            series=series,
-            background=series_before,
-            error={name: deviation(slope) for name, slope in of_series.items()},
-            state=last,
-            background_state=state_before,
-            control=values,
-            control_error=deviation(of_control),
-            covariance=covariance,
-            next_root=jnp.moveaxis(error_root(of_next, half_used, used), 0, 1),
-            innovations={name: (before[name], after[name]) for name in before},
-            stated={name: (one[name], prior[name]) for name in before},
-            cost=cost,
-            cost_start=cost_start,
-            gradient_norm=gradient_norm,
-            signal=v.shape[0] - jnp.trace(covariance, axis1=1, axis2=2),
-            iterations=iterations,
-            # The step limit alone is no failure: a lower cost than the background's is an analysis.
-            converged=sound & (end <= (1.0 + _ROUNDING) * cost_start),
-        )
+        kept = jnp.asarray(records if keep is None else keep)
+        return Analysis(**run_compiled(_analysed, model, data, kept, choices=choices))
 
     return analyse
+
+
+@dataclass(frozen=True)
+class _Choices:
+    """The settings of `make_window_analysis`, hashable."""
+
+    control: ControlVector
+    error_of: tuple[str, ...]
+    growth: tuple[tuple[str, float], ...]
+    minimiser: str
+    max_iterations: int
+    tolerance: float
+    amplitude: float
+    part: float
+
+
+# The minimiser rebuilds its arguments with leaves of other types: plain containers only.
+def _problem(model: Model, data: Any, choices: _Choices) -> Problem:
+    parameters, background, forcing, (values, errors, mask), root = data
+    return Problem(
+        model=model,
+        parameters=parameters,
+        background=background,
+        forcing=forcing,
+        observations=Observations(values=values, errors=errors, mask=mask),
+        root=root,
+        control=choices.control,
+    )
+
+
+def _analysed(
+    model: Model, data: Any, keep: Int[Array, ""], *, choices: _Choices
+) -> dict[str, Any]:
+    """The attributes of `Analysis`."""
+    problem = _problem(model, data, choices)
+    none = jnp.zeros(problem.root.shape[1:], problem.root.dtype)
+    series_before, state_before = problem.trajectory(none)
+    departures_before = problem.departures(none, series_before)
+    cost_start = 0.5 * jnp.sum(departures_before**2, axis=0)
+    found, iterations = minimise(
+        lambda v, given: _problem(model, given, choices).residuals(v),
+        none,
+        data,
+        method=choices.minimiser,
+        max_iterations=choices.max_iterations,
+        tolerance=choices.tolerance,
+        amplitude=choices.amplitude,
+    )
+    finite = jnp.all(jnp.isfinite(found), axis=0)
+    v = jnp.where(finite[None], choices.part * found, 0.0)
+    (departures, values), slopes, series, last = _with_slopes(problem, v, keep, choices)
+    jacobian, of_control, of_series, of_next = slopes
+    estimated = jacobian[: v.shape[0]]
+    half = _inverse_half(estimated)
+    covariance = jnp.einsum("cik,cjk->cij", half, half)
+    records = jax.tree.leaves(problem.forcing)[0].shape[0]
+    used = jacobian * (jnp.arange(jacobian.shape[1]) % records < keep)[None, :, None]
+    half_used = _inverse_half(used[: v.shape[0]])
+
+    def deviation(slope: Float[Array, "whitened value column"]) -> Array:
+        return jnp.linalg.norm(error_root(slope, half, jacobian), axis=0)
+
+    cost = problem.terms(v, departures)
+    end = sum(cost.values(), start=jnp.zeros_like(cost_start))
+    before = problem.innovations(departures_before)
+    after = problem.innovations(departures)
+    one = problem.innovations(jnp.ones_like(departures))
+    prior = problem.innovations(jnp.linalg.norm(estimated, axis=0))
+    gradient = v + jnp.einsum("iyc,yc->ic", estimated, departures)
+    gradient_norm = jnp.linalg.norm(gradient, axis=0)
+    sound = finite & jnp.isfinite(end) & jnp.isfinite(gradient_norm)
+    return {
+        "v": v,
+        "series": series,
+        "background": series_before,
+        "error": {name: deviation(slope) for name, slope in of_series.items()},
+        "state": last,
+        "background_state": state_before,
+        "control": values,
+        "control_error": deviation(of_control),
+        "covariance": covariance,
+        "next_root": jnp.moveaxis(error_root(of_next, half_used, used), 0, 1),
+        "innovations": {name: (before[name], after[name]) for name in before},
+        "stated": {name: (one[name], prior[name]) for name in before},
+        "cost": cost,
+        "cost_start": cost_start,
+        "gradient_norm": gradient_norm,
+        "signal": v.shape[0] - jnp.trace(covariance, axis1=1, axis2=2),
+        "iterations": iterations,
+        # The step limit alone is no failure: a lower cost than the background's is an analysis.
+        "converged": sound & (end <= (1.0 + _ROUNDING) * cost_start),
+    }
+
+
+def _with_slopes(
+    problem: Problem, v: Float[Array, "whitened column"], keep: Int[Array, ""], choices: _Choices
+) -> tuple[Any, Any, Series, State]:
+    """At v: departures and controls; slopes of them, of wanted series and of the next start."""
+    told = problem
+    estimated = v.shape[0]
+    if choices.growth:
+        problem = with_model_error(told, dict(choices.growth))
+        more = problem.root.shape[1] - estimated
+        v = jnp.concatenate([v, jnp.zeros((more, v.shape[1]), v.dtype)])
+
+    def differentiated(v: Array) -> tuple[Any, Any]:
+        series, last = problem.trajectory(v)
+        wanted = {name: OPERATORS[name](series, problem.context(v)) for name in choices.error_of}
+        onwards = problem.onwards(v, series, last, keep)
+        departures, values = problem.departures(v, series), told.values(v[:estimated])
+        return (departures, values, wanted, onwards), (series, last)
+
+    def along(direction: Array) -> tuple[Any, Any, Any]:
+        way = jnp.broadcast_to(direction[:, None], v.shape)
+        return jax.jvp(differentiated, (v,), (way,), has_aux=True)
+
+    # Mapped over tangents alone: the values they share are computed once.
+    every = jax.vmap(along, out_axes=(None, 0, None))
+    results, slopes, (series, last) = every(jnp.eye(v.shape[0], dtype=v.dtype))
+    return results[:2], slopes, series, last
 
 
 def _inverse_half(

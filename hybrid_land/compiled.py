@@ -1,0 +1,44 @@
+"""Functions of a model, compiled once however often they are called.
+
+A function that is compiled where it is defined with its model inside (a closure) is traced and
+compiled anew by each caller. Here the model is an argument, and JAX's own cache finds the program
+again by the function, the structure of its arguments and its settings.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+
+from hybrid_land.interface import Model
+
+
+def is_pytree(model: Model) -> bool:
+    """Whether a model is made of arrays that can be arguments; else it is part of the program."""
+    return all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(model))
+
+
+def run_compiled(function: Callable[..., Any], model: Model, *given: Any, **settings: Any) -> Any:
+    """`function(model, *given, **settings)`, compiled.
+
+    Args:
+        function: defined at the top of a module, so that it is the same at each call.
+        model: anything with the `step` interface.
+        given: pytrees of arrays.
+        settings: hashable; another value is another program.
+    """
+    named = tuple(sorted(settings.items()))
+    if is_pytree(model):
+        return _with_argument(function, named, model, *given)
+    return _with_constant(function, named, model, *given)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _with_argument(function: Any, settings: Any, model: Model, *given: Any) -> Any:
+    return function(model, *given, **dict(settings))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _with_constant(function: Any, settings: Any, model: Model, *given: Any) -> Any:
+    return function(model, *given, **dict(settings))
