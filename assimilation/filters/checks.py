@@ -31,6 +31,12 @@ def check_inputs(
             f"the analysis is to correct {', '.join(unknown)}, expected variables of the ensemble "
             f"({', '.join(ensemble)}); name some of them"
         )
+    strange = [name for name in scheme.additive or {} if name not in variables]
+    if strange:
+        raise InputError(
+            f"there is additive noise of {', '.join(strange)}, expected it of variables that the "
+            f"analysis corrects ({', '.join(variables)}); name some of them"
+        )
     if scheme.rotate and set(variables) != set(ensemble):
         raise InputError(
             f"rotation with {len(variables)} of {len(ensemble)} variables analysed would tear "

@@ -111,7 +111,7 @@ class Setting:
         self, key: Array, ensemble: Ensemble, predicted: Predicted, bad: Bool[Array, "_ _"]
     ) -> tuple[Ensemble, Predicted]:
         """Failed members replaced, see `members.replaced`."""
-        noise = self.scheme.replacement
+        noise = jnp.asarray(self.scheme.replacement)
 
         def mend(key: Array, *given: Array) -> tuple[Array, Array]:
             whole, seen = replaced(key, *given, noise=noise, noisy=self.size)
@@ -165,7 +165,7 @@ class Setting:
             "etkf": analyses.etkf,
             "enkf": analyses.enkf,
             "denkf": analyses.denkf,
-            "enkf-n": partial(analyses.enkf_n, certainty=scheme.certainty),
+            "enkf-n": partial(analyses.enkf_n, certainty=jnp.asarray(scheme.certainty)),
         }[scheme.method]
         D = analyses.weights_of(key, predicted, *observed, weights=weights)
         return lambda E, other=False: analyses.transformed(E, D)
@@ -230,7 +230,11 @@ def filter_cycle(
     if scheme.additive is not None:
         # Before the forecast, so that what is predicted of the observations has the noise too.
         deviations = inflation.additive_of(scheme.additive, setting.names[:size])
-        noisy = inflation.additive(for_noise, before[:, :size], deviations.astype(before.dtype))
+        deviations = deviations.astype(before.dtype)
+        if scheme.drawn:
+            noisy = inflation.additive(for_noise, before[:, :size], deviations)
+        else:
+            noisy = inflation.additive_root(before[:, :size], deviations)
         noisy = setting.bounded(before, noisy)
         before = jnp.concatenate([noisy, before[:, size:]], axis=1)
     (ahead,), said = setting.forecast(before, number * scheme.every)
@@ -269,7 +273,12 @@ def filter_cycle(
             smoothed = jnp.concatenate([state, update(E[:, size:], other=True)], axis=1)
             return smoothed if turn is None else analyses.transformed(smoothed, turn)
 
-        past = jax.vmap(later)(past)
+        if turn is None or scheme.localisation is None:
+            # Where nothing is observed, nothing changes: on land most cycles are such.
+            any_seen = jnp.any(observed[2] > 0)
+            past = jax.lax.cond(any_seen, jax.vmap(later), lambda same: same, past)
+        else:
+            past = jax.vmap(later)(past)
         found |= statistics("smoother", past[0])
         past = jnp.concatenate([past[1:], jnp.concatenate([after, ended], axis=1)[None]])
     return (analysed, factor, past), found

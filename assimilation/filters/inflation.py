@@ -7,12 +7,15 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation.filters.analyses import Ensemble, Predicted, Seen, anomalies
+from assimilation.propagation import symmetric_root
 
-Number = float | Array
+Number = float | Array | np.ndarray
 
+_RANK = 1e-5  # of the largest eigenvalue, below which perturbations have no direction
 _DEVIATION = 0.04  # of the adaptive inflation from cycle to cycle (Miyoshi 2011, section 3)
 
 
@@ -71,6 +74,27 @@ def additive(key: Array, ensemble: Ensemble, deviation: Float[Array, " variable"
     """
     noise = anomalies(jax.random.normal(key, ensemble.shape, ensemble.dtype))
     return ensemble + noise * deviation[None, :, None]
+
+
+def additive_root(ensemble: Ensemble, deviation: Float[Array, " variable"]) -> Ensemble:
+    """Model noise without draws, SQRT-CORE (Raanes et al. 2015, section 3).
+
+    The perturbations A become (I + (N - 1) (A^+)^T Q A^+)^1/2 A, which have the covariance of A
+    plus the part of Q in the space of the members.
+
+    Args:
+        ensemble: members.
+        deviation: of the noise of each variable, in its unit: the root of Q's diagonal.
+    """
+    A = anomalies(ensemble)
+    values, vectors = jnp.linalg.eigh(jnp.einsum("mvc,nvc->cmn", A, A))
+    kept = values > _RANK * values[:, -1:]
+    inverse = jnp.where(kept, 1.0 / jnp.where(kept, values, 1.0), 0.0)
+    back = jnp.einsum("cij,cj,ckj->cik", vectors, inverse, vectors)
+    scaled = jnp.einsum("cij,jvc,v->civ", back, A, deviation)
+    wide = (A.shape[0] - 1.0) * jnp.einsum("civ,cjv->cij", scaled, scaled)
+    root = symmetric_root(jnp.eye(A.shape[0], dtype=A.dtype) + wide)
+    return ensemble + jnp.einsum("cmn,nvc->mvc", root, A) - A
 
 
 def adapted(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from assimilation.filters.analyses import Ensemble, Predicted, Seen, anomalies
+from assimilation.filters.inflation import Number
 from assimilation.propagation import symmetric_root
 
 
@@ -46,7 +47,7 @@ def chosen(ensemble: Ensemble, *, source: Int[Array, "member column"]) -> Ensemb
     return jnp.take_along_axis(ensemble, source[:, None], axis=0)
 
 
-def regularised(key: Array, after: Ensemble, factor: float | Array, mask: Seen) -> Ensemble:
+def regularised(key: Array, after: Ensemble, factor: Number, mask: Seen) -> Ensemble:
     """Drawn members told apart by noise with their own covariance.
 
     Gaussian kernels of the width N^(-1 / (n + 4)) that is best for n Gaussian variables

@@ -32,6 +32,7 @@ _CHOICES = (
     "lag",
     "iterations",
     "keep_members",
+    "drawn",
 )
 
 
@@ -60,7 +61,9 @@ class Scheme:
         inflation: factor of analysed perturbations, a number or one for each column.
         rtps: relaxation to prior spread, 0 to 1.
         rtpp: relaxation to prior perturbations, 0 to 1.
-        additive: deviation of the noise added to a forecast in a cycle, by variable.
+        additive: deviation of the noise that members get at a cycle's start, by variable.
+        drawn: whether that noise is drawn; else the square root of the covariance has it
+            (`inflation.additive_root`), which samples nothing.
         certainty: of EnKF-N's hyperprior, see `analyses.enkf_n`.
         regularisation: of the particle filter, a factor of the best width of its kernels.
         localisation: of `letkf`, from `filters.localisation`.
@@ -75,6 +78,7 @@ class Scheme:
     lag: int = 0
     iterations: int = 3
     keep_members: bool = False
+    drawn: bool = True
     inflation: Number = 1.0
     rtps: Number | None = None
     rtpp: Number | None = None
@@ -118,6 +122,8 @@ def check(scheme: Scheme) -> None:
     for name in ("rtps", "rtpp"):
         if getattr(scheme, name) is not None:
             _check_number(name, getattr(scheme, name), least=0.0)
+    if scheme.rtpp is not None and np.any(np.asarray(scheme.rtpp) > 1.0):
+        raise InputError(f"rtpp is {np.max(scheme.rtpp):g}, expected 0 to 1; correct it")
     for name, deviation in (scheme.additive or {}).items():
         _check_number(f"additive noise of {name}", deviation, least=0.0)
 
