@@ -12,7 +12,18 @@ from hybrid_land.compiled import is_pytree, run_compiled
 TRACES = []
 
 
-class Plain:
+class Still:
+    """A model of nothing."""
+
+    time_step = 21600.0
+    prognostic = ()
+    diagnostic = ()
+
+    def step(self, parameters, state, forcing):
+        return state, {}
+
+
+class Plain(Still):
     """A model that JAX knows nothing of."""
 
     def __init__(self, factor):
@@ -21,7 +32,7 @@ class Plain:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["factor"], meta_fields=[])
 @dataclass
-class Arrays:
+class Arrays(Still):
     """A model made of arrays."""
 
     factor: jax.Array
