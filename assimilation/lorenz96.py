@@ -88,6 +88,15 @@ class Lorenz96:
         drive = parameters.get("forcing", self.forcing)
         return apart(lorenz96_step(together(state), dt=self.dt, forcing=drive)), {}
 
+    def rates(
+        self,
+        parameters: Parameters,
+        x: Float[Array, "point column"],
+        forcing: Forcing,
+    ) -> Float[Array, "point column"]:
+        """dx/dt for a unit of model time, of the points as one array."""
+        return tendency(x, forcing=parameters.get("forcing", self.forcing))
+
 
 def together(state: Mapping[str, Float[Array, "..."]]) -> Float[Array, "point ..."]:
     """The points as one array."""

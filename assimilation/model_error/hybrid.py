@@ -1,0 +1,173 @@
+"""A model and its learnt correction: again a model with the `step` interface."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from assimilation.model_error.networks import Correction
+from hybrid_land.errors import InputError
+from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
+
+FORMS = ("resolvent", "tendency")
+# How increments enter a state after the step: (parameters, state before them, increments) to the
+# state after them and the diagnostics they make. Named, because a saved hybrid says which.
+Applied = Callable[[Parameters, State, State], tuple[State, Diagnostics]]
+
+
+def add(parameters: Parameters, state: State, increments: State) -> tuple[State, Diagnostics]:
+    """The increments added, for variables without bounds or budgets."""
+    return {
+        name: x + increments[name] if name in increments else x for name, x in state.items()
+    }, {}
+
+
+APPLIED: dict[str, tuple[Applied, tuple[str, ...]]] = {"add": (add, ())}
+
+
+@runtime_checkable
+class Differential(Protocol):
+    """A model whose step integrates a rate: what a correction of the tendency needs.
+
+    Attributes:
+        dt: length of a step in the unit of time of the rate.
+    """
+
+    dt: float
+
+    def rates(
+        self, parameters: Parameters, x: Float[Array, "variable column"], forcing: Forcing
+    ) -> Float[Array, "variable column"]:
+        """dx/dt of the prognostic variables, in their order, as one array."""
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Hybrid:
+    """A model plus a network that corrects it (Farchi et al. 2021, section 2.3).
+
+    In the resolvent's form, x(k) = M(x(k-1)) + n(x(k-1)): any model, the correction of a step is
+    added after it. In the tendency's form, dx/dt = m(x) + n(x), which the classical Runge-Kutta
+    method integrates over the model's own step: for a model with `rates`. Data fields are a
+    pytree; the form is static.
+
+    Attributes:
+        base: the model that is corrected.
+        correction: the network; called as `correction(parameters, state, forcing)`.
+        form: `resolvent` or `tendency`.
+        applied: how increments enter the state, a name in `APPLIED`; for the resolvent's form.
+    """
+
+    base: Any
+    correction: Any
+    form: str = field(metadata={"static": True})
+    applied: str = field(metadata={"static": True})
+
+    @property
+    def time_step(self) -> float:
+        """Length of a step, s."""
+        return self.base.time_step
+
+    @property
+    def prognostic(self) -> tuple[str, ...]:
+        """Names in the state."""
+        return self.base.prognostic
+
+    @property
+    def diagnostic(self) -> tuple[str, ...]:
+        """Names in the diagnostics: the model's and those that the increments make."""
+        return (*self.base.diagnostic, *APPLIED[self.applied][1])
+
+    def step(
+        self, parameters: Parameters, state: State, forcing: Forcing
+    ) -> tuple[State, Diagnostics]:
+        """State after a step. See `hybrid_land.interface.Model`."""
+        if self.form == "tendency":
+            return self._integrated(parameters, state, forcing), {}
+        after, diagnostics = self.base.step(parameters, state, forcing)
+        increments = self.correction(parameters, state, forcing)
+        corrected, own = APPLIED[self.applied][0](parameters, after, increments)
+        return corrected, diagnostics | own
+
+    def _integrated(self, parameters: Parameters, state: State, forcing: Forcing) -> State:
+        """The Runge-Kutta step, on one array: a ring by name has many small operations."""
+        dt, x = self.base.dt, jnp.stack([state[name] for name in self.prognostic])
+
+        def rate(y: Array) -> Array:
+            return self.base.rates(parameters, y, forcing) + self.correction.of_points(y)
+
+        k1 = rate(x)
+        k2 = rate(x + 0.5 * dt * k1)
+        k3 = rate(x + 0.5 * dt * k2)
+        k4 = rate(x + dt * k3)
+        after = x + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+        return dict(zip(self.prognostic, after, strict=True))
+
+
+def make_hybrid(
+    base: Model, correction: Correction, *, form: str = "resolvent", applied: str = "add"
+) -> Hybrid:
+    """A model and a correction, checked.
+
+    Raises:
+        InputError: for a form that is not known or that the model cannot have, and a correction
+            of variables that the model does not have.
+    """
+    if form not in FORMS:
+        raise InputError(f"form {form!r} of a correction, expected resolvent or tendency; choose")
+    if form == "tendency" and not isinstance(base, Differential):
+        raise InputError(
+            f"a correction of the tendency needs a model with rates, and {type(base).__name__} "
+            "has none; use the form resolvent"
+        )
+    if form == "tendency" and getattr(correction, "names", ()) != tuple(base.prognostic):
+        raise InputError(
+            "a correction of the tendency must be of all the model's variables in their order; "
+            "use the form resolvent"
+        )
+    if applied not in APPLIED:
+        raise InputError(
+            f"increments applied by {applied!r}, expected one of {', '.join(APPLIED)}; choose one"
+        )
+    strange = [name for name in correction.names if name not in base.prognostic]
+    if strange:
+        raise InputError(
+            f"the correction is of {strange[0]!r}, expected variables of the model "
+            f"({', '.join(base.prognostic[:5])}, ...); name those"
+        )
+    return Hybrid(base, correction, form, applied)
+
+
+def trainable(hybrid: Hybrid) -> tuple[Any, Callable[[Any], Hybrid]]:
+    """The network's weights, and what makes the hybrid of other ones.
+
+    Args:
+        hybrid: a model with a correction.
+
+    Returns:
+        The weights as a pytree, and a function from such a pytree to a hybrid.
+    """
+    definition, weights, rest = nnx.split(hybrid.correction, nnx.Param, ...)
+
+    def rebuilt(new: Any) -> Hybrid:
+        return replace(hybrid, correction=nnx.merge(definition, new, rest))
+
+    return nnx.to_pure_dict(weights), lambda pure: rebuilt(_filled(weights, pure))
+
+
+def as_dtype(hybrid: Hybrid, dtype: Any) -> Hybrid:
+    """The hybrid with its network's numbers in another precision."""
+    definition, state = nnx.split(hybrid.correction)
+    cast = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), nnx.to_pure_dict(state))
+    return replace(hybrid, correction=nnx.merge(definition, _filled(state, cast)))
+
+
+def _filled(state: Any, pure: Any) -> Any:
+    copy = jax.tree.map(lambda leaf: leaf, state)
+    nnx.replace_by_pure_dict(copy, pure)
+    return copy
