@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -113,16 +113,13 @@ def run_filter(
     names = (*variables, *(n for n in ensemble if n not in variables))
     steps = next(iter(forcing.values())).shape[0]
     cycles = steps // scheme.every
-    used = tuple((n, (operators or {}).get(n) or operator_of(n)) for n in observations.values)
-    looked = tuple((n, operator_of(n)) for n in shown)
+    used = tuple((n, (operators or {}).get(n) or _operator(n)) for n in observations.values)
+    looked = tuple((n, _operator(n)) for n in shown)
     early = [starts_step(name, tuple(model.diagnostic)) for name, _ in used]
 
-    def rows(leaves: Mapping[str, Array]) -> Array:
-        cut = partial(by_cycle, every=scheme.every, cycles=cycles)
-        parts = [cut(leaves[n], shifted=not e) for (n, _), e in zip(used, early, strict=True)]
-        return jnp.concatenate(parts, axis=1)
-
-    seen = (rows(observations.values), rows(observations.errors), rows(observations.mask))
+    leaves = [observations.values, observations.errors, observations.mask]
+    first_to_last = [[x[name] for name, _ in used] for x in leaves]
+    seen = by_cycle(first_to_last, tuple(early), every=scheme.every, cycles=cycles)
     whole = jnp.stack([jnp.asarray(ensemble[name]) for name in names], axis=1)
     arrays = all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(model))
     fixed, moving = (None, model) if arrays else (model, None)
@@ -157,6 +154,12 @@ def run_filter(
         members=found.get("members"),
         shown=shown_of(shown, found, smoother, analysed=len(variables), every=scheme.every),
     )
+
+
+@cache
+def _operator(name: str) -> Operator:
+    """`operator_of`, the same object for the same name: a new one would be compiled anew."""
+    return operator_of(name)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -1,8 +1,9 @@
 """Members through a cycle: each its own run of the model, and what it says of the observations."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -143,17 +144,28 @@ def _at_a_time(diagnostic: str) -> bool:
     return row is not None and row.kind == "instantaneous"
 
 
-def by_cycle(series: Any, *, every: int, cycles: int, shifted: bool) -> Array:
-    """Rows of the data's records by cycle, `[cycle, record, column]`, zero beyond the end.
+@partial(jax.jit, static_argnums=1, static_argnames=("every", "cycles"))
+def by_cycle(
+    leaves: list[list[Array]], early: tuple[bool, ...], *, every: int, cycles: int
+) -> tuple[Array, ...]:
+    """Observations on the data's records by cycle, `[cycle, observation, column]`.
 
     Args:
-        series: `[record, column]`.
+        leaves: values, errors and mask, each a list over observables, `[record, column]`.
+        early: of each observable, whether the first cycle's are records 0 .. R - 1 (what belongs
+            to a step), not 1 .. R; beyond the data's end all is zero.
         every: R.
         cycles: how many.
-        shifted: whether the first cycle's rows are records 1 .. R, not 0 .. R - 1.
     """
-    first = 1 if shifted else 0
-    rows = series[first : first + every * cycles]
-    lacking = every * cycles - rows.shape[0]
-    rows = jnp.concatenate([rows, jnp.zeros((lacking, rows.shape[1]), rows.dtype)])
-    return rows.reshape((cycles, every, rows.shape[1]))
+
+    def one(series: Array, first: int) -> Array:
+        rows = series[first : first + every * cycles]
+        lacking = every * cycles - rows.shape[0]
+        rows = jnp.concatenate([rows, jnp.zeros((lacking, rows.shape[1]), rows.dtype)])
+        return rows.reshape((cycles, every, rows.shape[1]))
+
+    firsts = [0 if e else 1 for e in early]
+    return tuple(
+        jnp.concatenate([one(x, k) for x, k in zip(group, firsts, strict=True)], axis=1)
+        for group in leaves
+    )

@@ -204,3 +204,14 @@ def test_members_parameters_are_estimated_and_their_forcing_is_their_own(case):
         key=KEY,
     )
     alike(found, same, rtol=1e-10)
+
+
+def test_other_numbers_are_not_compiled_anew(case):
+    from assimilation.filters.driver import _cycles
+
+    size = _cycles._cache_size()
+    model = case.model
+    for factor in (1.01, 1.02):
+        found = run(dataclasses.replace(case, model=model), inflation=factor)
+        assert np.isfinite(found.analysis_mean).all()
+    assert _cycles._cache_size() <= size + 1
