@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=CYCLES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sweeps", type=int, default=100)
-    parser.add_argument("--updates", type=int, default=10000, help="of the offline method")
+    parser.add_argument("--updates", type=int, default=4000, help="of the offline method")
     args = parser.parse_args()
     found = experiment(args)
     if args.json:

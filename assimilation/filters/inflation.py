@@ -93,7 +93,7 @@ def additive_root(ensemble: Ensemble, deviation: Float[Array, " variable"]) -> E
     back = jnp.einsum("cij,cj,ckj->cik", vectors, inverse, vectors)
     scaled = jnp.einsum("cij,jvc,v->civ", back, A, deviation)
     wide = (A.shape[0] - 1.0) * jnp.einsum("civ,cjv->cij", scaled, scaled)
-    root = symmetric_root(jnp.eye(A.shape[0], dtype=A.dtype) + wide)
+    root = symmetric_root(jnp.eye(A.shape[0], dtype=A.dtype)[None] + wide)
     return ensemble + jnp.einsum("cmn,nvc->mvc", root, A) - A
 
 

@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from assimilation.filters import Run, Scheme, run_filter
-from assimilation.filters.forecast import by_cycle
+from assimilation.filters.forecast import by_cycle, starts_step
 from assimilation.model_error.hybrid import Hybrid
 from assimilation.model_error.offline import Offline, fit_offline
 from assimilation.model_error.online import Online, fit_online
 from assimilation.model_error.pairs import warn_if_few
 from assimilation.observations import Observations
 from hybrid_land.errors import InputError
+from hybrid_land.interface import Model
 
 METHODS = ("offline", "online")
 
@@ -155,7 +156,9 @@ def learn_error(
                 scheme=replace(scheme, additive=additive, drawn=False, lag=lag),
                 key=jax.random.fold_in(key, 2 * number),
             )
-            tried.append(Round(model, run, noise, held_out_score(run, observations, training)))
+            tried.append(
+                Round(model, run, noise, held_out_score(run, model, observations, training))
+            )
         found = min(tried, key=lambda one: one.score)
         if report is not None:
             report(number, found)
@@ -199,25 +202,25 @@ def learn_error(
     return Learnt(rounds[best].hybrid, tuple(rounds), best, stopped)
 
 
-def held_out_score(run: Run, observations: Observations, training: int) -> float:
+def held_out_score(run: Run, model: Model, observations: Observations, training: int) -> float:
     """RMS of the innovations after the first `training` cycles, each over its error.
 
     It is one for perfect forecasts, and infinite if a forecast is not finite.
 
     Args:
         run: of a filter.
+        model: of that filter.
         observations: what it saw.
         training: cycles that are not scored.
     """
-    every = int(run.records[0])
-    rows = [
-        by_cycle(errors, every=every, cycles=len(run.records), shifted=name in run.names)
-        for name, errors in observations.errors.items()
-    ]
-    scaled = (run.innovation / jnp.concatenate(rows, axis=1))[training:]
-    finite = not bool(jnp.any(jnp.isinf(scaled) | jnp.isnan(run.analysis_mean[training:]).any()))
+    every, cycles = int(run.records[0]), len(run.records)
+    early = tuple(starts_step(name, tuple(model.diagnostic)) for name in observations.errors)
+    (errors,) = by_cycle([list(observations.errors.values())], early, every=every, cycles=cycles)
+    scaled = (run.innovation / errors)[training:]
+    if not bool(jnp.all(jnp.isfinite(run.analysis_mean[training:]))):
+        return float("inf")
     score = float(jnp.sqrt(jnp.nanmean(scaled**2)))
-    return score if finite and np.isfinite(score) else float("inf")
+    return score if np.isfinite(score) else float("inf")
 
 
 def _states(run: Run, members: Mapping[str, Array]) -> dict[str, Array]:

@@ -129,7 +129,7 @@ def fit_online(
         raise InputError("no observation lies in the windows, expected some; give others")
     batch = min(options.batch, windows)
     weights, rebuilt = trainable(hybrid)
-    units = jnp.asarray([(scale or {}).get(n, 1.0) for n in names], first.dtype)[:, None]
+    units = jnp.asarray([(scale or {}).get(n, 1.0) for n in names], first.dtype)[None, :, None]
     observed = tuple(observations.values)
     cost = _Cost(rebuilt, names, observed, options.steps, batch)
     given = {"forcing": dict(forcing), "seen": seen, "parameters": dict(parameters), "units": units}
@@ -149,7 +149,7 @@ def fit_online(
         )
         step, moments = for_states.update(slope[0], moments)
         put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=begin, axis=0)
-        control, own = _by_window(put, (control, own), (part + step * units, moments))
+        control, own = _by_window(put, (control, own), (part + step * given["units"], moments))
         step, shared = for_weights.update(slope[1], shared)
         change = jnp.clip(_GAIN * (value - 0.5), _SLOWEST, _FASTEST) * batch / windows
         wider = jnp.clip(deviation * jnp.exp(change), options.least, options.deviation)
@@ -220,7 +220,7 @@ class _Cost:
         )
         misfit = jnp.sum(mask * ((values - predicted) / errors) ** 2)
         ends = jnp.stack([after[name][-1] for name in self.names])
-        jumps = (rows[:, columns:] - ends[:, :-columns]) / given["units"]
+        jumps = (rows[:, columns:] - ends[:, :-columns]) / given["units"][0]
         whole = misfit + jnp.sum(jumps**2) / deviation**2
         return 0.5 * whole / jnp.maximum(jnp.sum(mask), 1.0)
 

@@ -172,10 +172,10 @@ def test_the_score_is_one_for_perfect_forecasts(twin):
         scheme=Scheme(inflation=1.02),
         key=jax.random.key(0),
     )
-    assert held_out_score(run, twin.observations, 100) == pytest.approx(1.05, abs=0.12)
+    assert held_out_score(run, truth, twin.observations, 100) == pytest.approx(1.05, abs=0.12)
     plain = run_filter(
         *(BASE, {}, twin.members, twin.forcing, twin.observations),
         scheme=Scheme(inflation=1.02),
         key=jax.random.key(0),
     )
-    assert held_out_score(plain, twin.observations, 100) > 1.5
+    assert held_out_score(plain, BASE, twin.observations, 100) > 1.5
