@@ -26,15 +26,23 @@ DiagnosticsSeries = dict[str, Float[Array, "time column"]]
 class Model(Protocol):
     """A model of land columns (or of anything else with this interface).
 
-    Attributes:
-        time_step: length of a step, s.
-        prognostic: names in the state.
-        diagnostic: names in the diagnostics.
+    What it says of itself is only read: a model may hold it or compute it.
     """
 
-    time_step: float
-    prognostic: tuple[str, ...]
-    diagnostic: tuple[str, ...]
+    @property
+    def time_step(self) -> float:
+        """Length of a step, s."""
+        ...
+
+    @property
+    def prognostic(self) -> tuple[str, ...]:
+        """Names in the state."""
+        ...
+
+    @property
+    def diagnostic(self) -> tuple[str, ...]:
+        """Names in the diagnostics."""
+        ...
 
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing
