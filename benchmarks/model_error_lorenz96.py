@@ -132,7 +132,7 @@ def experiment(args: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Read options, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--network", choices=("products", "course"), default="products")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from assimilation.lorenz96 import Lorenz96, apart, names, no_weather, tendency, together
+from assimilation.lorenz96 import Lorenz96, apart, no_weather, tendency, together
 from assimilation.observations import Observations
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
 from hybrid_land.rollout import rollout
@@ -44,32 +44,17 @@ def cubic_term(x: Float[Array, "point ..."]) -> Float[Array, "point ..."]:
 
 
 @jax.tree_util.register_static
-@dataclass(frozen=True)
-class CubicLorenz96:
-    """The truth: dx/dt of Lorenz-96 with friction 1.01, F = 8.5, and 0.025 of `cubic_term`.
+class CubicLorenz96(Lorenz96):
+    """The truth: dx/dt of Lorenz-96 with friction 1.01, F = 8.5, and 0.025 of `cubic_term`."""
 
-    Attributes:
-        points: of the ring.
-        dt: length of a step, model time units.
-    """
+    def __init__(self, *, points: int = 40, dt: float = 0.05) -> None:
+        super().__init__(points=points, dt=dt, forcing=FORCING)
 
-    points: int = 40
-    dt: float = 0.05
-
-    @property
-    def time_step(self) -> float:
-        """Length of a step, s."""
-        return Lorenz96(dt=self.dt).time_step
-
-    @property
-    def prognostic(self) -> tuple[str, ...]:
-        """Names of the points."""
-        return names(self.points)
-
-    @property
-    def diagnostic(self) -> tuple[str, ...]:
-        """None."""
-        return ()
+    def rates(
+        self, parameters: Parameters, x: Float[Array, "point column"], forcing: Forcing
+    ) -> Float[Array, "point column"]:
+        """dx/dt for a unit of model time."""
+        return _rate(x)
 
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing
@@ -116,6 +101,7 @@ def make_twin(
     error: float = ERROR,
     every: int = 1,
     fraction: float = 0.5,
+    checkerboard: bool = True,
 ) -> Twin:
     """Draw a truth and its observations.
 
@@ -127,8 +113,9 @@ def make_twin(
         members: of the ensemble.
         error: standard deviation of an observation, and of the members' mean and spread.
         every: steps between observations.
-        fraction: of the points that is observed each time; a half is the course's checkerboard,
-            any other one draws points anew each time (Brajard et al. 2020, section 4.1).
+        fraction: of the points that is observed each time, without the checkerboard: points drawn
+            anew each time (Brajard et al. 2020, section 4.1).
+        checkerboard: whether even and odd points are observed in turn, as in the course.
     """
     model = CubicLorenz96() if truth is None else truth
     draw = np.random.default_rng(seed)
@@ -141,9 +128,9 @@ def make_twin(
     x = np.asarray(together(series))[..., 0]  # [point, record]
     noisy = x + error * draw.normal(size=x.shape)
     mask = np.zeros_like(x)
-    if fraction == 0.5 and every == 1:
+    if checkerboard:
         for parity in (0, 1):
-            mask[parity::2, parity::2] = 1.0
+            mask[parity::2, parity * every :: 2 * every] = 1.0
     else:
         for record in range(0, steps + 1, every):
             mask[draw.permutation(points)[: round(fraction * points)], record] = 1.0

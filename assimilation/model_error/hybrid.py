@@ -47,7 +47,7 @@ class Differential(Protocol):
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass
 class Hybrid:
     """A model plus a network that corrects it (Farchi et al. 2021, section 2.3).
 
@@ -61,27 +61,18 @@ class Hybrid:
         correction: the network; called as `correction(parameters, state, forcing)`.
         form: `resolvent` or `tendency`.
         applied: how increments enter the state, a name in `APPLIED`; for the resolvent's form.
+        time_step: length of a step, s.
+        prognostic: names in the state.
+        diagnostic: names in the diagnostics: the model's and those that the increments make.
     """
 
     base: Any
     correction: Any
     form: str = field(metadata={"static": True})
     applied: str = field(metadata={"static": True})
-
-    @property
-    def time_step(self) -> float:
-        """Length of a step, s."""
-        return self.base.time_step
-
-    @property
-    def prognostic(self) -> tuple[str, ...]:
-        """Names in the state."""
-        return self.base.prognostic
-
-    @property
-    def diagnostic(self) -> tuple[str, ...]:
-        """Names in the diagnostics: the model's and those that the increments make."""
-        return (*self.base.diagnostic, *APPLIED[self.applied][1])
+    time_step: float = field(metadata={"static": True})
+    prognostic: tuple[str, ...] = field(metadata={"static": True})
+    diagnostic: tuple[str, ...] = field(metadata={"static": True})
 
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing
@@ -140,7 +131,15 @@ def make_hybrid(
             f"the correction is of {strange[0]!r}, expected variables of the model "
             f"({', '.join(base.prognostic[:5])}, ...); name those"
         )
-    return Hybrid(base, correction, form, applied)
+    return Hybrid(
+        base=base,
+        correction=correction,
+        form=form,
+        applied=applied,
+        time_step=base.time_step,
+        prognostic=tuple(base.prognostic),
+        diagnostic=(*base.diagnostic, *APPLIED[applied][1]),
+    )
 
 
 def trainable(hybrid: Hybrid) -> tuple[Any, Callable[[Any], Hybrid]]:

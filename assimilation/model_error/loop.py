@@ -152,7 +152,7 @@ def learn_error(
         for noise in dict.fromkeys(max(noise, loop.least_noise) for noise in noises):
             additive = {name: noise * unit for name, unit in units.items()}
             run = run_filter(
-                *(model, parameters, members, forcing, observations),
+                *(model, dict(parameters), members, forcing, observations),
                 scheme=replace(scheme, additive=additive, drawn=False, lag=lag),
                 key=jax.random.fold_in(key, 2 * number),
             )

@@ -133,6 +133,8 @@ def fit_online(
     observed = tuple(observations.values)
     cost = _Cost(rebuilt, names, observed, options.steps, batch)
     given = {"forcing": dict(forcing), "seen": seen, "parameters": dict(parameters), "units": units}
+    limits = {"least": options.least, "most": options.deviation}
+    given |= {name: jnp.asarray(x, first.dtype) for name, x in limits.items()}
     updates = options.sweeps * max(1, round(windows / batch))
     for_states, for_weights = (
         optax.adam(optax.cosine_decay_schedule(rate, updates, 0.05), b1=0.9, b2=0.99)
@@ -152,7 +154,7 @@ def fit_online(
         control, own = _by_window(put, (control, own), (part + step * given["units"], moments))
         step, shared = for_weights.update(slope[1], shared)
         change = jnp.clip(_GAIN * (value - 0.5), _SLOWEST, _FASTEST) * batch / windows
-        wider = jnp.clip(deviation * jnp.exp(change), options.least, options.deviation)
+        wider = jnp.clip(deviation * jnp.exp(change), given["least"], given["most"])
         return (control, own, optax.apply_updates(weights, step), shared, wider), value
 
     carry: Any = (first, for_states.init(first), weights, for_weights.init(weights))
