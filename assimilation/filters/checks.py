@@ -31,6 +31,18 @@ def check_inputs(
             f"the analysis is to correct {', '.join(unknown)}, expected variables of the ensemble "
             f"({', '.join(ensemble)}); name some of them"
         )
+    local = scheme.localisation
+    if local is not None:
+        pairs = (
+            ("variables analysed", tuple(variables), local.variables, False),
+            ("observables", tuple(observations.values), local.observables, True),
+        )
+        for what, found, expected, any_order in pairs:
+            if found != expected and not (any_order and sorted(found) == sorted(expected)):
+                raise InputError(
+                    f"the {what} are {', '.join(found[:6])}, expected those of the localisation "
+                    f"({', '.join(expected[:6])}); make the localisation with the same names"
+                )
     strange = [name for name in scheme.additive or {} if name not in variables]
     if strange:
         raise InputError(

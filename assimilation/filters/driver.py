@@ -113,7 +113,10 @@ def run_filter(
     names = (*variables, *(n for n in ensemble if n not in variables))
     steps = next(iter(forcing.values())).shape[0]
     cycles = steps // scheme.every
-    used = tuple((n, (operators or {}).get(n) or _operator(n)) for n in observations.values)
+    # A pytree's operations sort the names of observations; tapers have an order of their own.
+    local = scheme.localisation
+    observed = tuple(observations.values) if local is None else local.observables
+    used = tuple((n, (operators or {}).get(n) or _operator(n)) for n in observed)
     looked = tuple((n, _operator(n)) for n in shown)
     early = [starts_step(name, tuple(model.diagnostic)) for name, _ in used]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 from scipy.spatial import KDTree
 
+from assimilation.lorenz96 import names
 from hybrid_land.errors import InputError
 from hybrid_land.variables import LAYER_THICKNESS, VARIABLES
 
@@ -30,7 +32,11 @@ def gaspari_cohn(ratio: Any) -> np.ndarray:
     return np.where(z <= 1.0, near, np.where(z < 2.0, np.maximum(far, 0.0), 0.0))
 
 
-@jax.tree_util.register_dataclass
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["group", "within", "neighbours", "taper"],
+    meta_fields=["variables", "observables"],
+)
 @dataclass(frozen=True)
 class Localisation:
     """Tapers of the observations' precision, by variable and by column.
@@ -39,6 +45,8 @@ class Localisation:
     within(v, observable) times taper(c, b).
 
     Attributes:
+        variables: that are analysed, in this order.
+        observables: that are observed, in this order.
         group: the group of each variable; variables of a group are analysed together.
         within: taper of each observable for each group, `[group, observable]`.
         neighbours: columns whose observations a column sees, itself among them, `[column, near]`;
@@ -47,24 +55,33 @@ class Localisation:
     """
 
     # Annotated without a shape: JAX rebuilds the object with tracers of any rank.
+    variables: tuple[str, ...]
+    observables: tuple[str, ...]
     group: Array
     within: Array
     neighbours: Array | None = None
     taper: Array | None = None
 
 
-def _grouped(within: np.ndarray) -> Localisation:
+def _grouped(
+    variables: Sequence[str], observables: Sequence[str], within: np.ndarray
+) -> Localisation:
     rows, group = np.unique(within, axis=0, return_inverse=True)
-    return Localisation(jnp.asarray(group.reshape(-1)), jnp.asarray(rows, jnp.float32))
+    return Localisation(
+        variables=tuple(variables),
+        observables=tuple(observables),
+        group=jnp.asarray(group.reshape(-1)),
+        within=jnp.asarray(rows, jnp.float32),
+    )
 
 
 def on_ring(points: int, *, radius: float, observed: Sequence[int] | None = None) -> Localisation:
-    """Distances along a ring of points, each a variable of the same column.
+    """Distances along a ring of points, each a variable of the same column (`lorenz96.names`).
 
     Args:
         points: on the ring.
         radius: distance in points at which the taper is zero.
-        observed: the point of each observable; all in turn if not given.
+        observed: the points that are observed, under their own names; all if not given.
 
     Raises:
         InputError: if the radius is not positive or leaves a point without any observation.
@@ -79,7 +96,8 @@ def on_ring(points: int, *, radius: float, observed: Sequence[int] | None = None
             f"a localisation radius of {radius:g} points leaves point {point} without any "
             "observation, expected at least one; widen it"
         )
-    return _grouped(taper)
+    every = names(points)
+    return _grouped(every, [every[k] for k in places], taper)
 
 
 def in_depth(
@@ -96,11 +114,11 @@ def in_depth(
         InputError: if the scale is not positive.
     """
     if scale is None:
-        return _grouped(np.ones((len(variables), len(observables))))
+        return _grouped(variables, observables, np.ones((len(variables), len(observables))))
     _require_radius(scale, "m of depth")
     apart = np.array([_depth(n) for n in variables])[:, None]
     apart = np.abs(apart - np.array([_depth(n) for n in observables])[None])
-    return _grouped(gaspari_cohn(apart / scale))
+    return _grouped(variables, observables, gaspari_cohn(apart / scale))
 
 
 def _depth(name: str) -> float:

@@ -121,3 +121,20 @@ def test_observation_of_a_neighbour_alone_moves_a_column(float64):
     scheme = Scheme(method="letkf", localisation=local, inflation=1.05)
     run = run_filter(*case.given, scheme=scheme, key=jax.random.key(0))
     assert np.abs(run.analysis_mean[..., 1] - run.forecast_mean[..., 1]).max() > 1e-4
+
+
+def test_observations_go_by_name_whatever_their_order(float64):
+    case = linear_case()
+    local = in_depth(LAYERS, tuple(ERRORS), scale=1.0)
+    scheme = Scheme(method="letkf", localisation=local)
+    run = run_filter(*case.given, scheme=scheme, key=jax.random.key(0))
+    turned = [
+        dict(reversed(x.items()))
+        for x in (case.observations.values, case.observations.errors, case.observations.mask)
+    ]
+    case = dataclasses.replace(case, observations=type(case.observations)(*turned))
+    other = run_filter(*case.given, scheme=scheme, key=jax.random.key(0))
+    np.testing.assert_array_equal(run.analysis_mean, other.analysis_mean)
+    strange = Scheme(method="letkf", localisation=in_depth(LAYERS, ("swvl1", "skt")))
+    with pytest.raises(InputError, match=r"observables are swvl3, swvl1, expected those of the"):
+        run_filter(*case.given, scheme=strange, key=jax.random.key(0))
