@@ -48,10 +48,11 @@ def chosen(ensemble: Ensemble, *, source: Int[Array, "member column"]) -> Ensemb
 
 
 def regularised(key: Array, after: Ensemble, factor: Number, mask: Seen) -> Ensemble:
-    """Drawn members told apart by noise with their own covariance.
+    """Drawn members told apart by noise with their own covariance, which stays as it is.
 
-    Gaussian kernels of the width N^(-1 / (n + 4)) that is best for n Gaussian variables
-    (Musso et al. 2001), times a factor.
+    Gaussian kernels of the width h = N^(-1 / (n + 4)) that is best for n Gaussian variables
+    (Musso et al. 2001), times a factor, about members drawn to their mean by sqrt(1 - h^2) (Liu
+    and West 2001, section 10.3): without that the variance would grow by h^2 at each analysis.
 
     Args:
         key: of the noise.
@@ -65,4 +66,6 @@ def regularised(key: Array, after: Ensemble, factor: Number, mask: Seen) -> Ense
     draw = jax.random.normal(key, after.shape, after.dtype)
     noise = jnp.einsum("cij,mjc->mic", symmetric_root(covariance), draw)
     width = jnp.asarray(factor, after.dtype) * float(size) ** (-1.0 / (variables + 4.0))
-    return jnp.where(jnp.any(mask > 0, axis=0)[None, None], after + width * noise, after)
+    width = jnp.minimum(width, 1.0)
+    nearer = after + (jnp.sqrt(1.0 - width**2) - 1.0) * apart
+    return jnp.where(jnp.any(mask > 0, axis=0)[None, None], nearer + width * noise, after)

@@ -55,3 +55,13 @@ def test_drawn_members_are_whole_and_noise_tells_copies_apart(float64):
     apart = regularised(KEY, drawn, 0.5, ones)
     assert len(np.unique(np.asarray(apart[:, 0, 0]))) == 40
     np.testing.assert_array_equal(apart[..., 1], drawn[..., 1])
+
+
+def test_noise_on_drawn_members_keeps_their_covariance(float64):
+    generator = np.random.default_rng(4)
+    mixed = np.array([[1.0, 0.8], [0.0, 0.6]]) @ generator.normal(size=(2, 20000))
+    drawn = jnp.asarray(mixed.T[:, :, None])
+    apart = np.asarray(regularised(KEY, drawn, 4.0, jnp.ones((1, 1))))[..., 0]
+    assert np.abs(apart - np.asarray(drawn)[..., 0]).std() > 0.3
+    np.testing.assert_allclose(np.cov(apart.T), np.cov(mixed), atol=0.04)
+    np.testing.assert_allclose(apart.mean(axis=0), mixed.mean(axis=1), atol=0.02)
