@@ -75,7 +75,8 @@ def filtered(columns: int, members: int, steps: int, devices: int) -> dict[str, 
 
     given = (ensemble, forcing, observations, parameters)
     first = run(*given)
-    result: dict[str, Any] = {"columns": columns, "neighbours": int(local.neighbours.shape[1])}
+    neighbours = 1 if local.neighbours is None else local.neighbours.shape[1]
+    result: dict[str, Any] = {"columns": columns, "neighbours": neighbours}
     if devices > 1:
         mesh = Mesh(np.array(jax.devices()[:devices]), ("column",))
 
