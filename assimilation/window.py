@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -133,6 +134,12 @@ def make_window_analysis(
         amplitude=amplitude,
         part=part,
     )
+    # The minimiser's library keeps what a function closes over from one trace to the next, so that
+    # weights cannot be arguments of the program: they are constants of one that is made here.
+    if jax.tree.leaves(model):
+        program = jax.jit(partial(_analysed, model, choices=choices))
+    else:
+        program = partial(run_compiled, _analysed, model, choices=choices)
 
     def analyse(
         parameters: Parameters,
@@ -149,7 +156,7 @@ def make_window_analysis(
         data = (parameters, background, forcing, seen, roots)
         records = jax.tree.leaves(forcing)[0].shape[0]
         kept = jnp.asarray(records if keep is None else keep)
-        return Analysis(**run_compiled(_analysed, model, data, kept, choices=choices))
+        return Analysis(**program(data, kept))
 
     return analyse
 
