@@ -6,21 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from assimilation.lorenz96 import Lorenz96
 from assimilation.model_error.hybrid import Hybrid, make_hybrid
-from assimilation.model_error.networks import Correction, from_description
+from assimilation.model_error.networks import from_description
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Model
+from hybrid_land.weights import (
+    DESCRIPTION,
+    WEIGHTS,
+    named_weights,
+    read_weights,
+    with_weights,
+    write_weights,
+)
 
-DESCRIPTION = "model.json"
-WEIGHTS = "weights.safetensors"
 _FORM = 1
 _NEEDED = ("base", "correction", "tendency_or_resolvent", "applied")
 
@@ -44,7 +45,7 @@ def save_hybrid(
         InputError: if the base has no name, or the directory cannot be written.
     """
     described = _describe(hybrid.base, base)
-    arrays = {name: np.asarray(leaf) for name, leaf in _named(hybrid.correction).items()}
+    weights = named_weights(hybrid.correction)
     description = {
         "form": _FORM,
         "kind": "hybrid",
@@ -52,21 +53,10 @@ def save_hybrid(
         "tendency_or_resolvent": hybrid.form,
         "applied": hybrid.applied,
         "correction": hybrid.correction.description,
-        "weights": sum(int(x.size) for x in arrays.values()),
+        "weights": sum(int(np.size(x)) for x in weights.values()),
         **dict(facts or {}),
     }
-    target = Path(directory)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        partial, text = target / f".{WEIGHTS}.partial", target / f".{DESCRIPTION}.partial"
-        save_file(arrays, partial)
-        text.write_text(json.dumps(description, indent=1) + "\n")
-        partial.replace(target / WEIGHTS)
-        text.replace(target / DESCRIPTION)
-    except OSError as error:
-        raise InputError(
-            f"{target}: the model cannot be written ({error.strerror}); choose a directory that can"
-        ) from error
+    write_weights(directory, weights, description)
 
 
 def load_hybrid(directory: str | Path, *, base: Model | None = None) -> Hybrid:
@@ -83,8 +73,7 @@ def load_hybrid(directory: str | Path, *, base: Model | None = None) -> Hybrid:
     folder = Path(directory)
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
-        arrays = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{folder}: no hybrid model can be read ({error}), expected {DESCRIPTION} and "
             f"{WEIGHTS}; give a directory that save_hybrid wrote"
@@ -109,29 +98,8 @@ def load_hybrid(directory: str | Path, *, base: Model | None = None) -> Hybrid:
         form=description["tendency_or_resolvent"],
         applied=description["applied"],
     )
-    return replace(made, correction=_with(correction, arrays, folder))
-
-
-def _named(correction: Correction) -> dict[str, Any]:
-    """All arrays of a network by their place in it."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(nnx.state(correction)))
-    return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
-
-
-def _with(correction: Correction, arrays: Mapping[str, np.ndarray], folder: Path) -> Correction:
-    expected = {name: np.shape(leaf) for name, leaf in _named(correction).items()}
-    found = {name: leaf.shape for name, leaf in arrays.items()}
-    if expected != found:
-        wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
-        raise InputError(
-            f"{folder / WEIGHTS}: {wrong} has shape {found.get(wrong)}, expected "
-            f"{expected.get(wrong)} from {DESCRIPTION}; restore both files of one model"
-        )
-    definition, state = nnx.split(correction)
-    leaves, tree = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(state))
-    filled = [jnp.asarray(arrays[".".join(str(key.key) for key in path)]) for path, _ in leaves]
-    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, filled))
-    return nnx.merge(definition, state)
+    arrays = read_weights(folder)
+    return replace(made, correction=with_weights(correction, arrays, source=folder / WEIGHTS))
 
 
 def _describe(model: Any, name: str) -> dict[str, Any]:

@@ -29,17 +29,19 @@ from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models.emulator import Emulator
 from hybrid_land.models.store import (
-    DESCRIPTION,
-    WEIGHTS,
     describe_model,
     description_of,
     emulator_from,
     load_model,
     model_directory,
+)
+from hybrid_land.weights import (
+    DESCRIPTION,
+    WEIGHTS,
     named_weights,
     read_weights,
     with_weights,
-    write_model,
+    write_weights,
 )
 
 MEMBER = "member"
@@ -184,7 +186,8 @@ def save_ensemble(
         "members": ensemble.size,
         "validation_rmse": dict(ensemble.members.expected_error),
     }
-    write_model(directory, named_weights(ensemble.members), description | (facts or {}))
+    weights = named_weights(ensemble.members)
+    write_weights(directory, weights, description | (facts or {}), dtype=np.float32)
 
 
 def load_ensemble(

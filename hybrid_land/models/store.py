@@ -10,25 +10,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from hybrid_land.errors import InputError
 from hybrid_land.models.emulator import Emulator
 from hybrid_land.models.increments import IncrementNetwork
+from hybrid_land.weights import (
+    DESCRIPTION,
+    WEIGHTS,
+    named_weights,
+    read_weights,
+    with_weights,
+    write_weights,
+)
 
-DESCRIPTION = "model.json"
-WEIGHTS = "weights.safetensors"
 KINDS: dict[str, type[Emulator]] = {kind.kind: kind for kind in (Emulator, IncrementNetwork)}
 _FORM = 1
 _NEEDED = ("kind", "inputs", "heads", "hidden", "time_step", "prognostic", "diagnostic")
-
-
-def named_weights(model: Emulator) -> dict[str, Any]:
-    """All arrays of a model by their place in it, such as `layers.0.kernel`."""
-    state = nnx.to_pure_dict(nnx.state(model))
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {".".join(str(key.key) for key in path): leaf for path, leaf in leaves}
 
 
 def description_of(model: Emulator) -> dict[str, Any]:
@@ -59,27 +56,8 @@ def save_model(
     Raises:
         InputError: if the directory cannot be written.
     """
-    write_model(directory, named_weights(model), description_of(model) | dict(facts or {}))
-
-
-def write_model(
-    directory: str | Path, weights: Mapping[str, Any], description: Mapping[str, Any]
-) -> None:
-    """Write arrays and their description as a model directory; see `save_model`."""
-    target = Path(directory)
-    arrays = {name: np.asarray(leaf, np.float32) for name, leaf in weights.items()}
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        partial = target / f".{WEIGHTS}.partial"
-        save_file(arrays, partial)
-        text = target / f".{DESCRIPTION}.partial"
-        text.write_text(json.dumps(description, indent=1) + "\n")
-        partial.replace(target / WEIGHTS)
-        text.replace(target / DESCRIPTION)
-    except OSError as error:
-        raise InputError(
-            f"{target}: the model cannot be written ({error.strerror}); choose a directory that can"
-        ) from error
+    description = description_of(model) | dict(facts or {})
+    write_weights(directory, named_weights(model), description, dtype=np.float32)
 
 
 def shipped_models() -> tuple[str, ...]:
@@ -182,57 +160,6 @@ def emulator_from(description: Mapping[str, Any], *, source: str | Path) -> Emul
         },
     )
     return model
-
-
-def read_weights(directory: Path) -> dict[str, np.ndarray]:
-    """The arrays of a model directory.
-
-    Raises:
-        InputError: if they cannot be read.
-    """
-    try:
-        return load_file(directory / WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{directory / WEIGHTS}: the weights cannot be read ({error}); restore the file"
-        ) from error
-
-
-def with_weights(
-    model: Emulator,
-    arrays: Mapping[str, np.ndarray],
-    *,
-    source: str | Path,
-    dtype: Any = jnp.float32,
-    leading: tuple[int, ...] = (),
-) -> Emulator:
-    """`model` with the given arrays in the place of its own.
-
-    Args:
-        model: what says which arrays there are.
-        arrays: by name as in `named_weights`.
-        source: the file they come from.
-        dtype: of the weights.
-        leading: axes that the arrays have before the model's own, such as `(member,)`.
-
-    Raises:
-        InputError: naming `source`, if names or shapes differ.
-    """
-    expected = {key: (*leading, *np.shape(leaf)) for key, leaf in named_weights(model).items()}
-    found = {key: value.shape for key, value in arrays.items()}
-    if expected != found:
-        wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
-        raise InputError(
-            f"{source}: {wrong} has shape {found.get(wrong)}, expected "
-            f"{expected.get(wrong)} from {DESCRIPTION}; restore both files of one model"
-        )
-    graph, state = nnx.split(model)
-    leaves, tree = jax.tree_util.tree_flatten_with_path(nnx.to_pure_dict(state))
-    filled = [
-        jnp.asarray(arrays[".".join(str(key.key) for key in path)], dtype) for path, _ in leaves
-    ]
-    nnx.replace_by_pure_dict(state, jax.tree.unflatten(tree, filled))
-    return nnx.merge(graph, state)
 
 
 def _require_this_version(
