@@ -1,6 +1,7 @@
 """What a filter refuses, in one line that says what to do."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,12 @@ from hybrid_land.errors import InputError
 from tests.assimilation.filters.linear import linear_case
 
 
-def refused(text, case=None, **options):
+def refusal(case=None, **options) -> str:
+    """What the filter says of a case or options that it does not take."""
     case = case or linear_case()
-    with pytest.raises(InputError, match=text) as caught:
+    with pytest.raises(InputError) as caught:
         run_filter(*case.given, scheme=Scheme(**options), key=jax.random.key(0))
-    assert "\n" not in str(caught.value)
-    assert "expected" in str(caught.value)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -41,19 +42,23 @@ def refused(text, case=None, **options):
     ],
 )
 def test_options_that_cannot_be(options, text):
-    refused(text, **options)
+    said = refusal(**options)
+    assert re.search(text, said)
+    assert "expected" in said
+    assert "\n" not in said
 
 
 def test_one_member():
     case = linear_case()
     case.members = case.members[:1]
-    refused("the ensemble has 1 member, expected at least 2; draw more members", case)
+    assert refusal(case) == "the ensemble has 1 member, expected at least 2; draw more members"
 
 
 def test_an_ensemble_that_is_a_point():
     case = linear_case()
     case.members[:] = case.members[:1]
-    refused(r"all 9 members are the same .* expected a spread; perturb the first ensemble", case)
+    said = r"all 9 members are the same .* expected a spread; perturb the first ensemble$"
+    assert re.search(said, refusal(case))
 
 
 @pytest.mark.parametrize("error", [0.0, -0.1, np.nan])
@@ -61,20 +66,22 @@ def test_an_observation_error_that_is_not_positive(error):
     case = linear_case()
     errors = case.observations.errors | {"swvl1": jnp.full((9, 2), 0.02).at[4, 1].set(error)}
     case.observations = dataclasses.replace(case.observations, errors=errors)
-    refused(r"observation error of swvl1 is .* at record 4, column 1, expected a positive", case)
+    said = r"observation error of swvl1 is .* at record 4, column 1, expected a positive"
+    assert re.search(said, refusal(case))
 
 
 def test_an_observation_that_is_not_a_number():
     case = linear_case()
     values = case.observations.values | {"swvl1": jnp.full((9, 2), jnp.nan)}
     case.observations = dataclasses.replace(case.observations, values=values)
-    refused(r"observation of swvl1 at record 0, column 0 is not finite, expected a number", case)
+    said = "observation of swvl1 at record 0, column 0 is not finite, expected a number"
+    assert said in refusal(case)
 
 
 def test_observations_of_other_columns():
     case = linear_case()
     case.observations = jax.tree.map(lambda x: x[:, :1], case.observations)
-    refused(r"observations of swvl1 have 9 records of 1 columns, expected 8 of 2", case)
+    assert "observations of swvl1 have 9 records of 1 columns, expected 8 of 2" in refusal(case)
 
 
 def test_an_ensemble_that_lacks_a_variable():
