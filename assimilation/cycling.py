@@ -37,8 +37,9 @@ from assimilation.gradients import fault_of
 from assimilation.hybrid_gain import make_hybrid_gain
 from assimilation.methods import Options, Scheme, scheme_of, with_start
 from assimilation.observations import Observations
-from assimilation.operators import Context, Series, on_records
+from assimilation.operators import Context, Series
 from assimilation.restart import load_window, save_window, settings_of
+from assimilation.trajectory import trajectory
 from assimilation.variational import Problem
 from assimilation.window import Analysis, make_window_analysis
 from hybrid_land.columns import (
@@ -52,7 +53,6 @@ from hybrid_land.columns import (
 from hybrid_land.compiled import run_compiled
 from hybrid_land.errors import InputError
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
-from hybrid_land.rollout import rollout
 from hybrid_land.variables import SOIL_WATER
 
 _STATE_OF = "state/"  # in a window's record of the run: what the next window starts from
@@ -243,7 +243,7 @@ def _make_cycle(
             raise fault_of(Problem(model, *here, wide, scheme.control), window=number)
         kept = np.asarray(result.converged)
         head = {name: series[:keep] for name, series in forcing.items()}
-        free, free_end = run_compiled(_forward, model, given, carry.free, head)
+        free, free_end = run_compiled(trajectory, model, given, carry.free, head)
         after = _where(kept, result.series, result.background)
         parameters, begin = result.begin(start, carry.parameters, carry.state)
         state = _state_at(model, result, after, kept, keep)
@@ -347,14 +347,6 @@ def _begins(records: int, length: int, shift: int) -> list[int]:
     while begins[-1] + length < records:
         begins.append(begins[-1] + shift)
     return begins
-
-
-def _forward(
-    model: Model, parameters: Parameters, state: State, forcing: ForcingSeries
-) -> tuple[Series, State]:
-    """A window's trajectory on the data's records, and the state after it."""
-    states, diagnostics = rollout(model, parameters, state, forcing)
-    return on_records(state, states, diagnostics), {n: x[-1] for n, x in states.items()}
 
 
 def _where(kept: np.ndarray, analysed: Series, before: Series) -> Series:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from math import ceil, isfinite
 from pathlib import Path
 
@@ -27,12 +26,13 @@ from assimilation.filters.forcing_errors import Last, perturbed_forcing
 from assimilation.filters.forecast import Members
 from assimilation.form import add_parameters, analysis_dataset, observed_of, saved_names
 from assimilation.observations import Observations
-from assimilation.operators import Context, Series, on_records
+from assimilation.operators import Context
 from assimilation.restart import load_window, save_window, settings_of
+from assimilation.trajectory import trajectory
 from hybrid_land.columns import forcing_from, parameters_from, time_step_of
+from hybrid_land.compiled import run_compiled
 from hybrid_land.errors import InputError
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
-from hybrid_land.rollout import rollout
 
 _STATE_OF = "state/"  # in a piece's record of the run: what the next piece starts from
 
@@ -220,7 +220,7 @@ class _Work:
             self.model, self.given, carry.members, weather, self.saved, rows
         )
         arrays, following = aligned(rows, edge, count, tuple(self.model.diagnostic))
-        free, free_end = _forward(self.model, self.given, carry.free, weather)
+        free, free_end = run_compiled(trajectory, self.model, self.given, carry.free, weather)
         context = Context(self.model.time_step, self.given, weather)
         arrays |= observed_of("_open_loop", free, self.saved, context, count)
         arrays |= notes_of_piece(arrays, run, tuple(self.observations.values), count)
@@ -303,33 +303,3 @@ def _padded(x: Array, length: int, *, blank: bool = False) -> Array:
         return x[:length]
     more = jnp.zeros_like(x[:1]) if blank else x[-1:]
     return jnp.concatenate([x, jnp.repeat(more, lacking, axis=0)])
-
-
-@partial(jax.jit, static_argnums=0)
-def _forward_static(
-    model: Model, parameters: Parameters, state: State, forcing: ForcingSeries
-) -> tuple[Series, State]:
-    return _free(model, parameters, state, forcing)
-
-
-@jax.jit
-def _forward_moving(
-    model: Model, parameters: Parameters, state: State, forcing: ForcingSeries
-) -> tuple[Series, State]:
-    return _free(model, parameters, state, forcing)
-
-
-def _free(
-    model: Model, parameters: Parameters, state: State, forcing: ForcingSeries
-) -> tuple[Series, State]:
-    states, diagnostics = rollout(model, parameters, state, forcing)
-    return on_records(state, states, diagnostics), {n: x[-1] for n, x in states.items()}
-
-
-def _forward(
-    model: Model, parameters: Parameters, state: State, forcing: ForcingSeries
-) -> tuple[Series, State]:
-    """The open loop of a piece on the data's records, and the state after it."""
-    arrays = all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(model))
-    run = _forward_moving if arrays else _forward_static
-    return run(model, parameters, state, forcing)

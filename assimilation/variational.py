@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Int
 from assimilation.control import ControlVector, moved, repeated_over
 from assimilation.forced import PREFIX, forced
 from assimilation.observations import Observations
-from assimilation.operators import Context, Series, on_records, operator_of
+from assimilation.operators import Context, Series, operator_of
+from assimilation.trajectory import trajectory
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
-from hybrid_land.rollout import rollout
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ class Problem:
             error = repeated_over(parts, steps, self.control.model_error)
             forcing = forcing | {PREFIX + name: x for name, x in error.items()}
             model = forced(model, self.control.model_error)
-        states, diagnostics = rollout(model, parameters, state, forcing)
-        last = {name: after[-1] for name, after in states.items()}
-        return on_records(state, states, diagnostics), last
+        return trajectory(model, parameters, state, forcing)
 
     def onwards(
         self, v: Float[Array, "whitened column"], series: Series, last: State, keep: Int[Array, ""]
