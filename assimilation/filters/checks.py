@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -9,6 +10,8 @@ from assimilation.filters.scheme import Scheme
 from assimilation.observations import Observations
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Model
+
+_ROUNDINGS = 4.0  # of a mean: a spread below so many is none
 
 
 def check_inputs(
@@ -95,8 +98,16 @@ def check_inputs(
     return columns
 
 
-def check_outcome(found: Mapping[str, Array]) -> None:
-    """Raise `InputError` if a column lost all members, or all spread."""
+def check_outcome(found: Mapping[str, Array], analysed: int) -> None:
+    """Raise `InputError` if a column lost all members, or a column that was observed all spread.
+
+    An ensemble is a point if each variable analysed has a spread within the rounding of its mean;
+    one of which nothing is there, such as snow in summer, may have none.
+
+    Args:
+        found: what the cycles gave.
+        analysed: variables analysed, so many from the first.
+    """
     lost = np.asarray(found["lost"])
     if lost.any():
         first = int(np.argmax(lost))
@@ -104,4 +115,15 @@ def check_outcome(found: Mapping[str, Array]) -> None:
         raise InputError(
             f"all members failed (not finite) in cycle {first}, column {column}, expected at least "
             "one that runs; inflate less, correct the first ensemble or the model"
+        )
+    mean, spread = (found[f"forecast_{kind}"][:, :analysed] for kind in ("mean", "spread"))
+    rounding = _ROUNDINGS * jnp.finfo(mean.dtype).eps * jnp.abs(mean)
+    seen = jnp.any(jnp.isfinite(found["innovation"]), axis=1)
+    point = np.asarray(seen & jnp.all(spread < rounding, axis=1))
+    if point.any():
+        first, column = np.argwhere(point)[0]
+        raise InputError(
+            f"the ensemble of column {column} collapsed to a point before the analysis of cycle "
+            f"{first}, expected a spread; inflate, give the model an error of its own or more "
+            "members"
         )

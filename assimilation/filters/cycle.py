@@ -219,8 +219,8 @@ def filter_cycle(
     Args:
         setting: of the run.
         key: of this cycle.
-        carry: members at the cycle's start, the factor of adaptive inflation, and the variables
-            analysed and quantities looked at, at the ends of the last `lag` cycles.
+        carry: members at the cycle's start, the factor of adaptive inflation, and the members
+            and quantities looked at, at the ends of the last `lag` cycles.
         number: of the cycle.
         observed: its observations.
     """
@@ -267,18 +267,26 @@ def filter_cycle(
     if scheme.keep_members:
         found["members"] = analysed
     if scheme.lag:
+        every = len(setting.names)
 
-        def later(E: Ensemble) -> Ensemble:
-            state = setting.bounded(E, update(E[:, :size]), frozen=False)
-            smoothed = jnp.concatenate([state, update(E[:, size:], other=True)], axis=1)
-            return smoothed if turn is None else analyses.transformed(smoothed, turn)
+        def later(E: Ensemble, record: Array) -> Ensemble:
+            whole, looked = E[:, :every], update(E[:, every:], other=True)
+            state = setting.bounded(whole, update(whole[:, :size]))
+            beside = update(whole[:, size:]) if scheme.method == "pf" else whole[:, size:]
+            whole = jnp.concatenate([state, beside], axis=1)
+            if turn is not None:
+                whole = analyses.transformed(whole, turn)
+                looked = analyses.transformed(looked, turn)
+            return jnp.concatenate([whole, setting.look(whole, record, looked)], axis=1)
 
+        records = (number + 1 - scheme.lag + jnp.arange(scheme.lag)) * scheme.every
         if turn is None or scheme.localisation is None:
             # Where nothing is observed, nothing changes: on land most cycles are such.
             any_seen = jnp.any(observed[2] > 0)
-            past = jax.lax.cond(any_seen, jax.vmap(later), lambda same: same, past)
+            past = jax.lax.cond(any_seen, jax.vmap(later), lambda same, _: same, past, records)
         else:
-            past = jax.vmap(later)(past)
-        found |= statistics("smoother", past[0])
-        past = jnp.concatenate([past[1:], jnp.concatenate([after, ended], axis=1)[None]])
+            past = jax.vmap(later)(past, records)
+        leaves = jnp.concatenate([past[0][:, :size], past[0][:, every:]], axis=1)
+        found |= statistics("smoother", leaves)
+        past = jnp.concatenate([past[1:], jnp.concatenate([analysed, ended], axis=1)[None]])
     return (analysed, factor, past), found

@@ -105,7 +105,8 @@ def run_filter(
 
     Raises:
         InputError: for an option, an ensemble or observations that cannot be (see `scheme.check`
-            and `checks.check_inputs`), and if in some cycle all members of a column failed.
+            and `checks.check_inputs`), and if in some cycle all members of a column failed or
+            those of an observed one were the same.
     """
     check(scheme)
     columns = check_inputs(model, ensemble, forcing, observations, scheme)
@@ -130,7 +131,7 @@ def run_filter(
         *(fixed, names, used, looked, moving, dict(parameters), whole, dict(forcing), seen),
         *(scheme, key, first),
     )
-    check_outcome(found)
+    check_outcome(found, len(variables))
     smoother: tuple[Any, Any] = (None, None)
     if past is not None:
         mean, wide = found["smoother_mean"][scheme.lag :], found["smoother_spread"][scheme.lag :]
@@ -191,8 +192,7 @@ def _cycles(
         return one(setting, jax.random.fold_in(key, first + number), carry, number, observed)
 
     members, every, columns = ensemble.shape
-    own = every if scheme.method == "ienks" else size
-    blank = jnp.zeros((scheme.lag, members, own + len(looked), columns), ensemble.dtype)
+    blank = jnp.zeros((scheme.lag, members, every + len(looked), columns), ensemble.dtype)
     start = (ensemble, jnp.ones(columns, ensemble.dtype), blank)
     cycles = jnp.arange(seen[0].shape[0])
     (last, _, past), found = jax.lax.scan(cycle, start, (cycles, seen))
@@ -200,5 +200,5 @@ def _cycles(
         return last, found, None
     if scheme.method == "ienks":
         last = past[-1, :, :every]
-    past = jnp.concatenate([past[:, :, :size], past[:, :, own:]], axis=2)
+    past = jnp.concatenate([past[:, :, :size], past[:, :, every:]], axis=2)
     return last, found, (past.mean(axis=1), jax.vmap(inflation.spread)(past))

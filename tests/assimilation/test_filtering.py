@@ -272,29 +272,22 @@ def emulated():
     seen = Observations(
         {"swvl1": jnp.full(shape, 0.9)}, {"swvl1": jnp.full(shape, 0.02)}, {"swvl1": mask}
     )
-    run = run_filter(
-        model,
-        parameters,
-        members,
-        forcing,
-        seen,
-        scheme=Scheme(every=6, variables=SOIL_WATER, keep_members=True),
-        key=jax.random.key(2),
-    )
-    free = run_filter(
-        model,
-        parameters,
-        members,
-        forcing,
-        Observations(seen.values, seen.errors, {"swvl1": 0.0 * mask}),
-        scheme=Scheme(every=6, variables=SOIL_WATER, keep_members=True),
-        key=jax.random.key(2),
-    )
-    return parameters, run, free
+
+    def run(observed, scheme):
+        part = Observations(seen.values, seen.errors, {"swvl1": observed * mask})
+        return run_filter(
+            *(model, parameters, members, forcing, part),
+            scheme=scheme,
+            key=jax.random.key(2),
+            shown=SOIL_WATER,
+        )
+
+    scheme = Scheme(every=6, variables=SOIL_WATER, keep_members=True)
+    return parameters, run(1.0, scheme), run(0.0, scheme), run
 
 
 def test_frozen_soil_water_is_left_alone(emulated):
-    _, run, free = emulated
+    _, run, free, _ = emulated
     members, before = np.asarray(run.members)[0], np.asarray(free.members)[0]
     frozen = [run.names.index(n) for n in SOIL_TEMPERATURE]
     assert (before[:, frozen[1:], :2] < 273.16).all()
@@ -304,8 +297,19 @@ def test_frozen_soil_water_is_left_alone(emulated):
     assert (np.abs(members - before)[:, water, 2] > 1e-4).all()
 
 
+def test_a_smoother_leaves_frozen_soil_water_of_the_past_alone(emulated):
+    *_, again = emulated
+    runs = [again(observed, Scheme(variables=SOIL_WATER, lag=3)) for observed in (1.0, 0.0)]
+    smoothed, unseen = (np.asarray(run.smoother_mean) for run in runs)
+    np.testing.assert_array_equal(smoothed[:, 1:, :2], unseen[:, 1:, :2])
+    assert (np.abs(smoothed - unseen)[:, :, 2] > 1e-4).all()
+    for name in SOIL_WATER[1:]:  # as written to the Analysis form
+        seen, blank = (np.asarray(run.shown[name].smoother_mean) for run in runs)
+        np.testing.assert_array_equal(seen[:, :2], blank[:, :2])
+
+
 def test_bounds_hold_and_do_not_move_members_that_no_observation_touched(emulated):
-    parameters, run, free = emulated
+    parameters, run, free, _ = emulated
     members, before = np.asarray(run.members)[0], np.asarray(free.members)[0]
     most = np.asarray(parameters["theta_max"])
     for name in SOIL_WATER:

@@ -59,6 +59,24 @@ def test_an_iterative_window_goes_on_from_replaced_members():
     assert np.isfinite(run.smoother_mean).all()
 
 
+def test_an_ensemble_that_collapses_to_a_point_is_a_loud_error_where_it_is_observed():
+    forgetful = dataclasses.replace(linear_case(), model=Buckets(rate=1.0, exchange=0.0))
+    seen = forgetful.observations
+    # At records 1 and 2 nothing is observed, and column 0 never.
+    mask = {n: m.at[:3].set(0.0).at[:, 0].set(0.0) for n, m in seen.mask.items()}
+    late = dataclasses.replace(forgetful, observations=dataclasses.replace(seen, mask=mask))
+    said = (
+        "the ensemble of column 1 collapsed to a point before the analysis of cycle 2, expected a "
+        "spread; inflate, give the model an error of its own or more members"
+    )
+    with pytest.raises(InputError, match=f"^{said}$"):
+        run_filter(*late.given, scheme=Scheme(), key=KEY)
+    never = {n: jnp.zeros_like(m) for n, m in mask.items()}
+    blank = dataclasses.replace(late, observations=dataclasses.replace(seen, mask=never))
+    run = run_filter(*blank.given, scheme=Scheme(), key=KEY)
+    assert float(run.forecast_spread.max()) < 1e-6
+
+
 def test_copies_come_from_sound_members_of_the_column_with_little_noise(float64):
     generator = np.random.default_rng(6)
     ensemble = jnp.asarray(generator.normal(size=(6, 3, 2)))
