@@ -1,11 +1,13 @@
 """The model of Lorenz (1996): a ring of points on which assimilation methods are compared."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from assimilation.runge_kutta import runge_kutta
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 
 POINTS = 40
@@ -45,11 +47,7 @@ def lorenz96_step(
         dt: length of the step, model time units.
         forcing: F.
     """
-    k1 = tendency(x, forcing=forcing)
-    k2 = tendency(x + 0.5 * dt * k1, forcing=forcing)
-    k3 = tendency(x + 0.5 * dt * k2, forcing=forcing)
-    k4 = tendency(x + dt * k3, forcing=forcing)
-    return x + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+    return runge_kutta(partial(tendency, forcing=forcing), x, dt=dt)
 
 
 @jax.tree_util.register_static
@@ -84,9 +82,12 @@ class Lorenz96:
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing
     ) -> tuple[State, Diagnostics]:
-        """One step of `lorenz96_step`. See `hybrid_land.interface.Model`."""
-        drive = parameters.get("forcing", self.forcing)
-        return apart(lorenz96_step(together(state), dt=self.dt, forcing=drive)), {}
+        """One Runge-Kutta step of `rates`. See `hybrid_land.interface.Model`."""
+
+        def rate(x: Array) -> Array:
+            return self.rates(parameters, x, forcing)
+
+        return apart(runge_kutta(rate, together(state), dt=self.dt)), {}
 
     def rates(
         self,

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 
 from assimilation.lorenz96 import Lorenz96, apart, no_weather, tendency, together
 from assimilation.observations import Observations
-from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
+from hybrid_land.interface import Forcing, Model, Parameters
 from hybrid_land.rollout import rollout
 
 FRICTION = 1.01
@@ -54,22 +54,8 @@ class CubicLorenz96(Lorenz96):
         self, parameters: Parameters, x: Float[Array, "point column"], forcing: Forcing
     ) -> Float[Array, "point column"]:
         """dx/dt for a unit of model time."""
-        return _rate(x)
-
-    def step(
-        self, parameters: Parameters, state: State, forcing: Forcing
-    ) -> tuple[State, Diagnostics]:
-        """One step of the classical Runge-Kutta method."""
-        x, dt = together(state), self.dt
-        k1 = _rate(x)
-        k2 = _rate(x + 0.5 * dt * k1)
-        k3 = _rate(x + 0.5 * dt * k2)
-        k4 = _rate(x + dt * k3)
-        return apart(x + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)), {}
-
-
-def _rate(x: Float[Array, "point ..."]) -> Float[Array, "point ..."]:
-    return tendency(x, forcing=FORCING) - (FRICTION - 1.0) * x + CUBIC * cubic_term(x)
+        plain = tendency(x, forcing=FORCING)
+        return plain - (FRICTION - 1.0) * x + CUBIC * cubic_term(x)
 
 
 @dataclass(frozen=True)

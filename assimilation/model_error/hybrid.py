@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from assimilation.model_error.networks import Correction
+from assimilation.runge_kutta import runge_kutta
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
 
@@ -87,16 +88,12 @@ class Hybrid:
 
     def _integrated(self, parameters: Parameters, state: State, forcing: Forcing) -> State:
         """The Runge-Kutta step, on one array: a ring by name has many small operations."""
-        dt, x = self.base.dt, jnp.stack([state[name] for name in self.prognostic])
+        x = jnp.stack([state[name] for name in self.prognostic])
 
         def rate(y: Array) -> Array:
             return self.base.rates(parameters, y, forcing) + self.correction.of_points(y)
 
-        k1 = rate(x)
-        k2 = rate(x + 0.5 * dt * k1)
-        k3 = rate(x + 0.5 * dt * k2)
-        k4 = rate(x + dt * k3)
-        after = x + dt / 6.0 * (k1 + 2.0 * k2 + 2.0 * k3 + k4)
+        after = runge_kutta(rate, x, dt=self.base.dt)
         return dict(zip(self.prognostic, after, strict=True))
 
 
