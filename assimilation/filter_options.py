@@ -53,7 +53,10 @@ class FilterOptions:
             given.
         inflation: factor of analysed perturbations.
         relaxation: to the prior spread (Whitaker and Hamill 2012), 0 to 1.
-        localisation_km: of `letkf`, the distance at which an observation counts for nothing.
+        localisation_km: of `letkf`, the distance over the ground at which an observation counts
+            for nothing; a column sees its own alone if not given.
+        localisation_depth_m: of `letkf`, the same in depth, between the middles of layers; none if
+            not given.
         forcing: errors of the forcing; each member has its own.
         growth: standard deviations of what is added in a day to a member's prognostic variables
             for the model's own error, as a random walk; `ienks` takes the model as perfect.
@@ -69,6 +72,7 @@ class FilterOptions:
     inflation: float = 1.0
     relaxation: float = 0.0
     localisation_km: float | None = None
+    localisation_depth_m: float | None = None
     forcing: ForcingErrors = field(default_factory=lambda: ForcingErrors(precipitation=0.3))
     growth: Mapping[str, float] = field(default_factory=lambda: OWN_GROWTH)
     seed: int = 0
@@ -175,20 +179,23 @@ def _cycle_steps(cycle_days: float | None, own: float | None, step: float, data:
 def _localisation(
     method: str, options: FilterOptions, data: xr.Dataset, observed: tuple[str, ...]
 ) -> Localisation | None:
-    radius = options.localisation_km
+    radius, depth = options.localisation_km, options.localisation_depth_m
     if method != "letkf":
-        if radius is not None:
-            raise InputError(
-                f"{method} with a localisation of {radius:g} km, expected one with letkf only; "
-                "leave it out or choose letkf"
-            )
+        for scale, unit in ((radius, "km"), (depth, "m of depth")):
+            if scale is not None:
+                raise InputError(
+                    f"{method} with a localisation of {scale:g} {unit}, expected one with letkf "
+                    "only; leave it out or choose letkf"
+                )
         return None
-    if radius is None:
+    if radius is None and depth is None:
         raise InputError(
-            "letkf without a localisation, expected the distance in km at which an observation "
-            "counts for nothing; give it, or filter each column by itself with etkf"
+            "letkf without a localisation, expected the distance in km, or m of depth, at which an "
+            "observation counts for nothing; give it, or filter each column by itself with etkf"
         )
+    within = in_depth(options.control, observed, scale=depth)
+    if radius is None:
+        return within
     if not {"lat", "lon"} <= set(data.variables):
         raise InputError("letkf on data without lat and lon, expected both; give them or use etkf")
-    within = in_depth(options.control, observed)
     return over_columns(within, data["lat"].to_numpy(), data["lon"].to_numpy(), radius=radius)

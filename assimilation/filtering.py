@@ -167,8 +167,9 @@ def filtered(
         "members_replaced": int(analysis["members_replaced"].sum()),
         "observations": int(analysis["observed"].sum()),
     }
-    if scheme.localisation is not None:
-        analysis.attrs["localisation_km"] = float(options.localisation_km or 0.0)
+    for name in ("localisation_km", "localisation_depth_m"):
+        if getattr(options, name) is not None:
+            analysis.attrs[name] = float(getattr(options, name))
     if scheme.lag:
         analysis.attrs["lag_days"] = scheme.lag * scheme.every * step / 86400.0
     return analysis

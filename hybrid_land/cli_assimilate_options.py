@@ -35,7 +35,11 @@ Relaxation = Annotated[
     float | None, typer.Option(help="Of a filter, to the prior spread (RTPS), 0 to 1.")
 ]
 LocalisationKm = Annotated[
-    float | None, typer.Option(help="For letkf, where an observation counts for nothing.")
+    float | None,
+    typer.Option(help="For letkf, the distance at which an observation counts for nothing."),
+]
+LocalisationDepthM = Annotated[
+    float | None, typer.Option(help="For letkf, the same in depth, between the middles of layers.")
 ]
 RainError = Annotated[
     float | None,

@@ -42,7 +42,8 @@ OPTIONS = {
             "--members",
         ),
         *("--inflation", "--seed", "--cycle-days", "--lag-days", "--relaxation"),
-        *("--localisation-km", "--rain-error", "--forcing-error", "--forcing-memory-days"),
+        *("--localisation-km", "--localisation-depth-m"),
+        *("--rain-error", "--forcing-error", "--forcing-memory-days"),
         *(
             "--forcing-km",
             "--restart",

@@ -69,12 +69,15 @@ def test_a_filter_tells_all_that_applies_and_draws_it(here, capsys):
 
 
 def test_columns_share_observations_by_letkf(here, capsys):
-    local = "--localisation-km 20000 --background climatology"
+    local = "--localisation-km 20000 --localisation-depth-m 1 --background climatology"
     found, _ = run(f"{COMMAND.replace('etkf', 'letkf')} {local}", capsys)
-    assert (found["method"], found["localisation_km"]) == ("letkf", 20000.0)
+    assert found["method"] == "letkf"
+    assert (found["localisation_km"], found["localisation_depth_m"]) == (20000.0, 1.0)
     with xr.open_dataset("out.nc") as analysis:
         assert np.isfinite(analysis.swvl1).all()
         assert (analysis.swvl1 != analysis.swvl1_background).any()
+        # Its middle lies 1.9 m below that of the layer that is observed.
+        np.testing.assert_array_equal(analysis.swvl4, analysis.swvl4_background)
 
 
 def test_without_an_observation_a_filter_says_so(here, capsys):

@@ -111,14 +111,20 @@ def in_depth(
         scale: depth in m at which the taper is zero; none for no localisation in depth.
 
     Raises:
-        InputError: if the scale is not positive.
+        InputError: if the scale is not positive, or no observation reaches any variable.
     """
     if scale is None:
         return _grouped(variables, observables, np.ones((len(variables), len(observables))))
     _require_radius(scale, "m of depth")
     apart = np.array([_depth(n) for n in variables])[:, None]
     apart = np.abs(apart - np.array([_depth(n) for n in observables])[None])
-    return _grouped(variables, observables, gaspari_cohn(apart / scale))
+    taper = gaspari_cohn(apart / scale)
+    if not np.any(taper > 0):
+        raise InputError(
+            f"a localisation radius of {scale:g} m of depth leaves every variable without any "
+            f"observation, expected at least {apart.min():g} m; widen it"
+        )
+    return _grouped(variables, observables, taper)
 
 
 def _depth(name: str) -> float:

@@ -164,6 +164,20 @@ def test_a_smoother_knows_what_was_seen_later_and_of_no_pieces(twin, filtered):
     np.testing.assert_allclose(smoothed.swvl1[last], filtered[0].swvl1[last], rtol=1e-4)
 
 
+def test_an_observation_counts_less_in_depth_and_below_the_scale_for_nothing(twin, filtered):
+    # Middles of the layers: 0.035, 0.175, 0.64 and 1.945 m; the first analysis is at record 3.
+    local = analysed(twin, "letkf", localisation_depth_m=1.0)
+    assert local.attrs["localisation_depth_m"] == 1.0
+    whole, local = (
+        np.stack([np.abs(run[n] - run[f"{n}_background"])[3, :UNSEEN] for n in SOIL_WATER])
+        for run in (filtered[0], local)
+    )
+    np.testing.assert_allclose(local[0], whole[0], rtol=1e-3)
+    assert (local[1:3] < whole[1:3]).all()
+    assert (local[2] > 0).all()
+    assert (local[3] == 0).all()
+
+
 def test_field_capacity_is_estimated_beside_the_state(twin):
     data = twin[0]
     fast = Weathered(rate=0.2)
@@ -207,6 +221,16 @@ FAULTS = {
         "radius of 1 km reaches no column from any other",
     ),
     "reach elsewhere": ("etkf", {"localisation_km": 9.0}, "etkf with a localisation of 9 km"),
+    "depth": (
+        "letkf",
+        {"localisation_depth_m": -1.0},
+        "the localisation radius is -1 m of depth, expected a positive number",
+    ),
+    "depth elsewhere": (
+        "enks",
+        {"localisation_depth_m": 1.0},
+        "enks with a localisation of 1 m of depth, expected one with letkf only",
+    ),
     "lag": ("etkf", {"lag_days": 9.0}, "etkf with a lag of 9 days, expected one with enks"),
     "no lag": ("enks", {"lag_days": 0.0}, "lag of 0 days, expected at least a cycle of 0.25 days"),
     "cycle": ("etkf", {"cycle_days": 7.0}, "cycle of 7 days, expected from a step of 0.25 days"),

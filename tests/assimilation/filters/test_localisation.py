@@ -49,6 +49,8 @@ def test_depth_tapers_between_layers_and_surface():
     np.testing.assert_array_equal(within[3], within[0])
     assert within[2, 0] < 0.1
     assert len(np.asarray(in_depth(LAYERS, ("swvl1",)).within)) == 1
+    with pytest.raises(InputError, match=r"0.1 m of depth leaves .* expected at least 0.14 m"):
+        in_depth(("swvl2", "swvl3"), ("skt", "swvl1"), scale=0.1)
 
 
 def test_neighbours_by_great_circles():
