@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from assimilation.filters.shown import Shown, shown_of
 from assimilation.filters.smoothers import iterative_cycle
 from assimilation.observations import Observations
 from assimilation.operators import Operator, operator_of
+from hybrid_land.compiled import run_compiled
 from hybrid_land.interface import Model, Parameters
 
 
@@ -125,11 +126,9 @@ def run_filter(
     first_to_last = [[x[name] for name, _ in used] for x in leaves]
     seen = by_cycle(first_to_last, tuple(early), every=scheme.every, cycles=cycles)
     whole = jnp.stack([jnp.asarray(ensemble[name]) for name in names], axis=1)
-    arrays = all(hasattr(leaf, "dtype") for leaf in jax.tree.leaves(model))
-    fixed, moving = (None, model) if arrays else (model, None)
-    last, found, past = _cycles(
-        *(fixed, names, used, looked, moving, dict(parameters), whole, dict(forcing), seen),
-        *(scheme, key, first),
+    arrays = dict(parameters), whole, dict(forcing), seen
+    last, found, past = run_compiled(
+        *(_cycles, model, *arrays, scheme, key, first), names=names, operators=used, looked=looked
     )
     check_outcome(found, len(variables))
     smoother: tuple[Any, Any] = (None, None)
@@ -166,13 +165,8 @@ def _operator(name: str) -> Operator:
     return operator_of(name)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _cycles(
-    fixed: Model | None,
-    names: tuple[str, ...],
-    operators: Operators,
-    looked: Operators,
-    moving: Model | None,
+    model: Model,
     parameters: Parameters,
     ensemble: Array,
     forcing: dict[str, Array],
@@ -180,9 +174,12 @@ def _cycles(
     scheme: Scheme,
     key: Array,
     first: int | Array,
+    *,
+    names: tuple[str, ...],
+    operators: Operators,
+    looked: Operators,
 ) -> tuple[Array, dict[str, Array], Any]:
     """The scan: members at the end, what each cycle found, and the smoother's last cycles."""
-    model: Any = moving if fixed is None else fixed
     size = len(scheme.variables or tuple(model.prognostic))
     setting = Setting(model, parameters, forcing, operators, looked, names, size, scheme)
     one = iterative_cycle if scheme.method == "ienks" else filter_cycle
