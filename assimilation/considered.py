@@ -15,8 +15,8 @@ from math import ceil
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from assimilation.forced import DAY
 from assimilation.variational import Problem
+from hybrid_land.variables import DAY
 
 _PART_DAYS = 15.0  # an error of the model is constant for so long at most
 

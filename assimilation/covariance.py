@@ -10,11 +10,10 @@ from jaxtyping import Array, Bool, Float
 from hybrid_land.errors import InputError
 from hybrid_land.forecasts import from_starts
 from hybrid_land.interface import Model
-from hybrid_land.variables import LAYER_THICKNESS, VARIABLES
+from hybrid_land.variables import DAY, LAYER_THICKNESS, VARIABLES
 
 # Defaults: a first guess as wrong as a soil map; field capacity's spread within a soil class.
 DEVIATION = {"swvl": 0.06, "stl": 3.0, "theta_cap": 0.05}
-DAY = 86400.0  # s
 CORRELATION_LENGTH = 0.5  # m, of the vertical correlation between soil layers
 
 

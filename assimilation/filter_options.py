@@ -17,8 +17,8 @@ from assimilation.methods import METHODS, Options, check_growth, check_names
 from hybrid_land.columns import time_step_of
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Model, Parameters
+from hybrid_land.variables import DAY
 
-DAY = 86400.0  # s
 # By name: the analysis, the cycle's length in days (none: a step of the model) and the lag in days.
 _KINDS: dict[str, tuple[str, float | None, float]] = {
     "enkf": ("enkf", None, 0.0),

@@ -7,9 +7,9 @@ import jax
 
 from assimilation.control import moved
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
+from hybrid_land.variables import DAY
 
 PREFIX = "model_error_"  # of the forcing's leaves that hold the error
-DAY = 86400.0  # s
 
 
 @partial(

@@ -12,6 +12,8 @@ from typing import Literal
 Role = Literal["prognostic", "diagnostic", "forcing", "parameter", "coordinate"]
 
 LAYER_THICKNESS = (0.07, 0.21, 0.72, 1.89)  # m
+DAY = 86400.0  # s
+EARTH_RADIUS = 6371.0  # km, mean
 WATER_DENSITY = 1000.0  # kg m-3
 FREEZING = 273.16  # K, ECLand's RTT
 LATENT_HEAT_VAPORISATION = 2.5008e6  # J kg-1, IFS RLVTT

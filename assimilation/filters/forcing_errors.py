@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from hybrid_land.errors import InputError
 from hybrid_land.humidity import saturation_humidity
 from hybrid_land.noise import noise_series
-from hybrid_land.variables import VARIABLES
+from hybrid_land.variables import DAY, EARTH_RADIUS, VARIABLES
 
 QUANTITIES = ("precipitation", "shortwave", "longwave", "temperature")
 CORRELATIONS = {
@@ -40,7 +40,6 @@ _FORCING = {
 }
 _RELATIVE = ("precipitation", "shortwave")
 _MOST_COLUMNS = 4000  # that may be correlated with each other: the root is a full matrix
-_EARTH = 6371.0  # km, radius
 
 Last = dict[str, np.ndarray]
 
@@ -128,7 +127,7 @@ def perturbed_forcing(
             f"{members} member of an uncertain forcing, expected at least 2; draw more members"
         )
     records, columns = next(iter(forcing.values())).shape
-    memory = errors.memory_days * 86400.0
+    memory = errors.memory_days * DAY
     white = noise_series(
         key,
         names,
@@ -202,6 +201,6 @@ def _between_columns(
     north, east = np.deg2rad(np.asarray(latitude, float)), np.deg2rad(np.asarray(longitude, float))
     place = np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
     chord = np.linalg.norm(place[:, :, None] - place[:, None, :], axis=0)
-    distance = 2.0 * _EARTH * np.arcsin(np.minimum(chord / 2.0, 1.0))
+    distance = 2.0 * EARTH_RADIUS * np.arcsin(np.minimum(chord / 2.0, 1.0))
     # A hair on the diagonal: columns at one place have the same errors, a matrix without a root.
     return np.linalg.cholesky(np.exp(-distance / length) + 1e-9 * np.eye(columns))

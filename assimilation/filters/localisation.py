@@ -13,9 +13,7 @@ from scipy.spatial import KDTree
 
 from assimilation.lorenz96 import names
 from hybrid_land.errors import InputError
-from hybrid_land.variables import LAYER_THICKNESS, VARIABLES
-
-_EARTH = 6371.0  # km, radius
+from hybrid_land.variables import EARTH_RADIUS, LAYER_THICKNESS, VARIABLES
 
 
 def gaspari_cohn(ratio: Any) -> np.ndarray:
@@ -153,7 +151,7 @@ def over_columns(
     _require_radius(radius, "km")
     lat, lon = np.radians(np.asarray(lat, float)), np.radians(np.asarray(lon, float))
     place = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
-    chord = 2.0 * np.sin(min(radius / _EARTH, np.pi) / 2.0)
+    chord = 2.0 * np.sin(min(radius / EARTH_RADIUS, np.pi) / 2.0)
     tree = KDTree(place)
     number = tree.query_ball_point(place, chord, return_length=True)
     if number.max() < 2:
@@ -169,7 +167,7 @@ def over_columns(
     distance, near = tree.query(place, k=int(number.max()), distance_upper_bound=chord)
     far = ~np.isfinite(distance)
     angle = 2.0 * np.arcsin(np.minimum(np.where(far, 0.0, distance) / 2.0, 1.0))
-    taper = np.where(far, 0.0, gaspari_cohn(_EARTH * angle / radius))
+    taper = np.where(far, 0.0, gaspari_cohn(EARTH_RADIUS * angle / radius))
     return replace(
         localisation,
         neighbours=jnp.asarray(np.where(far, 0, near), jnp.int32),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -201,15 +202,7 @@ def from_description(description: Mapping[str, Any]) -> Correction:
 def weights_in(correction: Correction) -> int:
     """Weights that are trained."""
     state = nnx.to_pure_dict(nnx.state(correction, nnx.Param))
-    return sum(int(np.size(leaf)) for leaf in _leaves(state))
-
-
-def _leaves(tree: Any) -> list[Any]:
-    return (
-        [leaf for part in tree.values() for leaf in _leaves(part)]
-        if isinstance(tree, Mapping)
-        else [tree]
-    )
+    return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(state))
 
 
 def _products(x: Float[Array, "in point column"]) -> Float[Array, "in point column"]:
