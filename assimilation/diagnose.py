@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from assimilation import diagnostic_plots as checks
-from assimilation import plots
+from assimilation import plots, truth_plots
 from assimilation.diagnostics import (
     TaylorTest,
     adjoint_test,
@@ -21,9 +21,11 @@ from assimilation.diagnostics import (
 from assimilation.observations import Observations
 from assimilation.variational import Problem
 from assimilation.verification import (
+    SpreadError,
     TruthRank,
     rank_of_truth,
     shown_layers,
+    spread_and_error,
     with_root_zone,
     withheld_skill,
 )
@@ -63,7 +65,7 @@ def diagnose(
 
     Returns:
         Numbers by name, such as `taylor_order`, `chi_squared_ratio`, `swvl1_observation_factor`,
-        `swvl1_lag_1`, `rank_dispersion_swvl1`, `withheld_swvl1_background_rmse`.
+        `swvl1_lag_1`, `rank_dispersion_swvl1`, `crps_swvl1`, `withheld_swvl1_background_rmse`.
 
     Raises:
         InputError: for an unknown name, a rank without a truth or a folder that cannot be written.
@@ -149,13 +151,18 @@ def _of_withheld(
 
 
 def _of_truth(analysis: xr.Dataset, truth: xr.Dataset, found: Numbers, drawn: Drawn) -> None:
-    """Rank of the truth, and how often the stated error covers it."""
+    """Rank of the truth, how often the stated error covers it, and how well it knows the error."""
     ranks: dict[str, TruthRank] = {}
+    spreads: dict[str, SpreadError] = {}
     for name in shown_layers(analysis):
         ranks[name] = rank = rank_of_truth(analysis, truth, name)
         found[f"rank_bias_{name}"] = rank.bias
         found[f"rank_dispersion_{name}"] = rank.dispersion
         for level, share in coverage(analysis, truth, name).items():
             found[f"covered_{100 * level:.0f}_{name}"] = share
-    drawn["rank"] = lambda: checks.rank_figure(ranks)
-    drawn["coverage"] = lambda: checks.coverage_figure(analysis, truth)
+        spreads[name] = spread = spread_and_error(analysis, truth, name)
+        found[f"stated_over_error_{name}"] = spread.ratio
+        found[f"crps_{name}"] = spread.crps
+    drawn["rank"] = lambda: truth_plots.rank_figure(ranks)
+    drawn["coverage"] = lambda: truth_plots.coverage_figure(analysis, truth)
+    drawn["spread"] = lambda: truth_plots.spread_figure(spreads)

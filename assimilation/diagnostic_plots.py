@@ -1,6 +1,6 @@
 """Figures of whether an analysis can be believed: its statistics, its gradient, its errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.dates as mdates
 import numpy as np
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from assimilation.diagnostics import TaylorTest, coverage, desroziers, total_cost
+from assimilation.diagnostics import TaylorTest, desroziers, total_cost, whiteness
 from assimilation.observations import Observations
 from assimilation.plots import (
     ANALYSIS,
@@ -24,17 +24,11 @@ from assimilation.plots import (
 )
 from assimilation.verification import (
     RUNS,
-    TruthRank,
     run_of,
-    shown_layers,
-    with_root_zone,
     withheld_skill,
 )
 from hybrid_land.figures import TRUTH, date_axis
 
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.68, 0.8, 0.9, 0.95, 0.99)
-_LINES = ("o-", "s-", "^-", "D-", "v-")
-_COLOURS = (ANALYSIS, OPEN_LOOP, "#009e73", "#cc79a7", TRUTH)
 _BINS = 40  # of the innovations in time, at most
 
 
@@ -42,17 +36,18 @@ def innovations_figure(analysis: xr.Dataset, *, names: Sequence[str] | None = No
     """Are innovations as large as was said, unbiased, and the same all the time?
 
     Left: innovations over the root of H B H^T + R, and residuals over that of R, beside a standard
-    normal. Right: mean and standard deviation of the innovations in time, over columns, and the
-    standard deviation as stated.
+    normal. Middle: mean and standard deviation of the innovations in time, over columns, and the
+    standard deviation as stated. Right: correlation with the column's later innovations, and the
+    95% that white ones would keep to.
 
     Args:
         analysis: in the Analysis form.
         names: of observables; all if not given.
     """
     wanted = list(names or observed_names(analysis))
-    figure = Figure(figsize=(7.8, 2.5 * len(wanted) + 0.3), layout="constrained")
-    panels = figure.subplots(len(wanted), 2, squeeze=False, width_ratios=[1.0, 1.7])
-    for (left, right), name in zip(panels, wanted, strict=True):
+    figure = Figure(figsize=(9.6, 2.5 * len(wanted) + 0.3), layout="constrained")
+    panels = figure.subplots(len(wanted), 3, squeeze=False, width_ratios=[1.0, 1.7, 0.8])
+    for (left, right, memory), name in zip(panels, wanted, strict=True):
         before, after, observed, stated = _departures(analysis, name)
         line = np.linspace(-4.5, 4.5, 181)
         bins = np.linspace(-4.5, 4.5, 31)
@@ -78,6 +73,14 @@ def innovations_figure(analysis: xr.Dataset, *, names: Sequence[str] | None = No
         _in_time(right, analysis["time"].to_numpy(), before, np.hypot(observed, stated))
         right.set_ylabel(f"innovation ({units_of(name)})")
         right.legend(fontsize=7, loc="upper left", ncols=3)
+        found = whiteness(analysis, name)
+        memory.bar(range(1, len(found) + 1), found, color=BACKGROUND, width=0.8)
+        band = 1.96 / np.sqrt(max(np.isfinite(before).sum(), 1))
+        memory.axhspan(-band, band, color=TRUTH, alpha=0.15, lw=0)
+        memory.axhline(0, color=TRUTH, lw=0.6)
+        memory.set(xlabel="observations later", ylabel="correlation")
+        memory.set_ylim(-0.3, 1.0)
+        memory.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure
 
 
@@ -251,48 +254,6 @@ def adjoint_figure(pairs: Sequence[tuple[float, float]], *, precision: float = 2
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(f"Tangent and adjoint: at most {max(gaps):.1e} apart")
-    return figure
-
-
-def rank_figure(ranks: Mapping[str, TruthRank]) -> Figure:
-    """Rank histograms of the truth: flat if the analysis is as sure as it says.
-
-    Args:
-        ranks: by variable, from `rank_of_truth`.
-    """
-    across = min(3, len(ranks))
-    down = -(-len(ranks) // across)
-    figure = Figure(figsize=(2.6 * across + 0.4, 2.2 * down + 0.2), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharex=True).ravel()
-    for axes, (name, rank) in zip(panels, ranks.items(), strict=False):
-        size = len(rank.shares)
-        axes.bar(range(1, size + 1), rank.shares * size, width=0.9, color=ANALYSIS, alpha=0.8)
-        axes.axhline(1, color=TRUTH, lw=0.9)
-        axes.set_title(short(name))
-        words = f"bias {rank.bias:+.2f}, dispersion {rank.dispersion:.2f}"
-        axes.text(0.5, 0.97, words, transform=axes.transAxes, fontsize=7.5, ha="center", va="top")
-        axes.set_ylim(0, 1.25 * max(1.2, float(rank.shares.max()) * size))
-        axes.grid(visible=False, axis="x")
-    for axes in panels[len(ranks) :]:
-        axes.set_visible(False)
-    figure.supxlabel("rank of the truth among the analysis' members", fontsize=9)
-    figure.supylabel("frequency / expected", fontsize=9)
-    return figure
-
-
-def coverage_figure(analysis: xr.Dataset, truth: xr.Dataset) -> Figure:
-    """Share of the truth within the stated error against the share that should be."""
-    actual = with_root_zone(truth)
-    figure = Figure(figsize=(3.9, 3.6), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=BACKGROUND, lw=1.2)
-    for k, name in enumerate(shown_layers(analysis)):
-        found = coverage(analysis, actual, name, levels=LEVELS)
-        style = {"ms": 3.5, "color": _COLOURS[k], "lw": 1.1, "label": short(name)}
-        axes.plot(list(found), list(found.values()), _LINES[k], **style)
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="share that should be covered")
-    axes.set(ylabel="share of the truth covered", title="Coverage of the stated error")
-    axes.legend(fontsize=7, loc="upper left")
     return figure
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from assimilation.operators import OBSERVABLES
 from assimilation.variational import Problem
 from hybrid_land.errors import InputError
+from hybrid_land.gaussian_crps import gaussian_crps
 
 _STATED = ("observation", "background")
 ORDERS = 10.0 ** -np.arange(1.0, 9.0)  # lengths of the steps of a Taylor test
@@ -104,24 +105,51 @@ def innovation_statistics(analysis: xr.Dataset, name: str) -> dict[str, float | 
 
     Returns:
         `count`, `mean_innovation`, `sd_innovation`, `mean_residual`, `sd_residual` in the
-        variable's unit, and `lag_1`: the correlation of a column's innovations one after the
-        other, which an optimal filter leaves at zero.
+        variable's unit, `lag_1`: the first of `whiteness`, and where errors are stated `crps`: of
+        the normal distributions that the background states of the observations, in the same unit.
 
     Raises:
         InputError: if the variable was not observed.
     """
     before, after = _pairs(analysis, name)
     seen = np.isfinite(before)
-    lagged = [_lag_one(column[keep]) for column, keep in zip(before.T, seen.T, strict=True)]
-    known = [value for value in lagged if np.isfinite(value)]
-    return {
+    stated = [analysis[key].to_numpy() for key in _errors(name) if key in analysis]
+    scored = {}
+    if len(stated) == len(_STATED):
+        promised = np.hypot(*(x.astype(np.float64) for x in stated))
+        known = seen & np.isfinite(promised)
+        if known.any():
+            scored["crps"] = gaussian_crps(np.zeros(known.sum()), promised[known], before[known])
+    return scored | {
         "count": int(seen.sum()),
         "mean_innovation": float(np.nanmean(before)),
         "sd_innovation": float(np.nanstd(before)),
         "mean_residual": float(np.nanmean(after)),
         "sd_residual": float(np.nanstd(after)),
-        "lag_1": float(np.mean(known)) if known else float("nan"),
+        "lag_1": float(whiteness(analysis, name, lags=1)[0]),
     }
+
+
+def whiteness(analysis: xr.Dataset, name: str, *, lags: int = 10) -> Float[np.ndarray, " lag"]:
+    """Correlation of a column's innovations with those 1 to `lags` observations later.
+
+    The mean over columns, NaN where none has enough. An optimal filter leaves none (Kailath 1968).
+
+    Args:
+        analysis: in the Analysis form.
+        name: an observed variable.
+        lags: the longest.
+
+    Raises:
+        InputError: if the variable was not observed.
+    """
+    columns = [column[np.isfinite(column)] for column in _pairs(analysis, name)[0].T]
+    found = []
+    for lag in range(1, lags + 1):
+        each = [_lagged(column, lag) for column in columns]
+        known = [value for value in each if np.isfinite(value)]
+        found.append(float(np.mean(known)) if known else float("nan"))
+    return np.array(found)
 
 
 def desroziers(analysis: xr.Dataset, name: str, *, error: float | None = None) -> dict[str, float]:
@@ -150,9 +178,7 @@ def desroziers(analysis: xr.Dataset, name: str, *, error: float | None = None) -
     if f"{name}_background_error" in analysis:
         row = OBSERVABLES[name]
         wide = analysis[f"{name}_background_error"].to_numpy() > 0.25 * (row.upper - row.lower)
-        analysis = analysis.assign(
-            {key: analysis[key].where(~wide) for key in (f"{name}_{k}_error" for k in _STATED)}
-        )
+        analysis = analysis.assign({key: analysis[key].where(~wide) for key in _errors(name)})
         before = np.where(wide, np.nan, before)
     diagnosed = {
         "observation": max(_mean(after * before), 0.0) ** 0.5,
@@ -241,7 +267,12 @@ def _pairs(analysis: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
     return before, analysis[f"{name}_residual"].to_numpy().astype(np.float64)
 
 
-def _lag_one(series: np.ndarray) -> float:
-    if len(series) < 3 or series[:-1].std() == 0.0 or series[1:].std() == 0.0:
+def _errors(name: str) -> list[str]:
+    return [f"{name}_{kind}_error" for kind in _STATED]
+
+
+def _lagged(series: np.ndarray, lag: int) -> float:
+    early, late = series[:-lag], series[lag:]
+    if len(early) < 2 or early.std() == 0.0 or late.std() == 0.0:
         return float("nan")
-    return float(np.corrcoef(series[:-1], series[1:])[0, 1])
+    return float(np.corrcoef(early, late)[0, 1])

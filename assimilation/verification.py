@@ -13,6 +13,7 @@ from assimilation.form import ROOT_ZONE
 from assimilation.observations import Observations
 from assimilation.operators import root_zone_soil_moisture
 from hybrid_land.errors import InputError
+from hybrid_land.gaussian_crps import gaussian_crps
 from hybrid_land.variables import SOIL_WATER
 
 RUNS = ("open_loop", "background", "analysis")
@@ -68,19 +69,78 @@ def rank_of_truth(
     Raises:
         InputError: if analysis or truth do not have the variable.
     """
-    for source, wanted in ((analysis, f"{name}_analysis_error"), (truth, name)):
-        if wanted not in source:
-            what = "the analysis" if source is analysis else "the truth"
-            raise InputError(f"{what} has no {wanted}, expected it for a rank; name another")
-    actual = truth[name].transpose("time", "column").to_numpy().astype(np.float64)
-    stated = analysis[f"{name}_analysis_error"].to_numpy().astype(np.float64)
+    mean, stated, actual = _stated(analysis, truth, name)
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = (actual - analysis[name].to_numpy()) / stated
+        z = (actual - mean) / stated
     z = z[np.isfinite(z)]
     rank = np.minimum((scipy.stats.norm.cdf(z) * (members + 1)).astype(int), members)
     shares = np.bincount(rank, minlength=members + 1) / max(len(z), 1)
     low, middle, high = np.quantile(z, scipy.stats.norm.cdf([-1, 0, 1])) if len(z) else [np.nan] * 3
     return TruthRank(shares, float(middle), float(high - low) / 2.0, len(z))
+
+
+@dataclass(frozen=True)
+class SpreadError:
+    """Is the stated error as large as the error, where it is small and where it is large?
+
+    Attributes:
+        stated: root mean square of the stated error in each of some equal parts of the values, in
+            order of it.
+        rmse: of the analysis in each part.
+        ratio: of the two over all values, 1 for a good analysis, less for one too sure.
+        crps: continuous ranked probability score of the normal distributions stated, their mean
+            over all values; in the variable's unit, as the others.
+    """
+
+    stated: Float[np.ndarray, " part"]
+    rmse: Float[np.ndarray, " part"]
+    ratio: float
+    crps: float
+
+
+def spread_and_error(
+    analysis: xr.Dataset, truth: xr.Dataset, name: str, *, parts: int = 8
+) -> SpreadError:
+    """The stated error against the error (Whitaker and Loughe 1998), and both in one score.
+
+    Args:
+        analysis: in the Analysis form, with `<name>_analysis_error`.
+        truth: at the same times and columns.
+        name: of the variable.
+        parts: as many, each with as many values.
+
+    Raises:
+        InputError: if analysis or truth do not have the variable.
+    """
+    mean, stated, actual = _stated(analysis, truth, name)
+    sound = np.isfinite(mean) & np.isfinite(stated) & np.isfinite(actual)
+    mean, stated, actual = mean[sound], stated[sound], actual[sound]
+    groups = np.array_split(np.argsort(stated), min(parts, max(len(stated), 1)))
+    error = mean - actual
+
+    def size(x: np.ndarray) -> float:
+        return float(np.sqrt(np.mean(x**2))) if len(x) else float("nan")
+
+    whole = size(error)
+    return SpreadError(
+        stated=np.array([size(stated[part]) for part in groups]),
+        rmse=np.array([size(error[part]) for part in groups]),
+        ratio=size(stated) / whole if whole > 0 else float("nan"),
+        crps=gaussian_crps(mean, stated, actual) if len(mean) else float("nan"),
+    )
+
+
+def _stated(analysis: xr.Dataset, truth: xr.Dataset, name: str) -> tuple[np.ndarray, ...]:
+    """Analysis, stated error and truth, `[time, column]` in double precision."""
+    for source, wanted in ((analysis, f"{name}_analysis_error"), (truth, name)):
+        if wanted not in source:
+            what = "the analysis" if source is analysis else "the truth"
+            raise InputError(f"{what} has no {wanted}, expected it for a rank; name another")
+    series = analysis[name], analysis[f"{name}_analysis_error"], truth[name]
+    mean, stated, actual = (
+        x.transpose("time", "column").to_numpy().astype(np.float64) for x in series
+    )
+    return mean, stated, actual
 
 
 def withhold(

@@ -116,10 +116,14 @@ def assimilate_command(
         bool, typer.Option("--desroziers", help="Factors for B and R from the departures.")
     ] = False,
     innovations: Annotated[
-        bool, typer.Option("--innovations", help="Mean, spread and memory of the innovations.")
+        bool,
+        typer.Option("--innovations", help="Mean, spread, CRPS and memory of the innovations."),
     ] = False,
     rank: Annotated[
-        bool, typer.Option("--rank", help="Rank and coverage of --truth in the analysis.")
+        bool,
+        typer.Option(
+            "--rank", help="Rank, coverage and CRPS of --truth, and stated error against error."
+        ),
     ] = False,
     diagnose: Annotated[
         bool, typer.Option("--diagnose", help="All of these that what is given allows.")

@@ -66,7 +66,11 @@ def whole(here, capsys):
 def test_everything_is_told_and_drawn(whole):
     assert sorted(TOLD) == sorted(DIAGNOSTICS)
     figures = {path.stem for path in Path("whole").glob("*.png")}
-    assert figures == ALWAYS | {row[1] for row in TOLD.values()} | {"coverage", "withheld"}
+    assert figures == ALWAYS | {row[1] for row in TOLD.values()} | {
+        "coverage",
+        "spread",
+        "withheld",
+    }
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in Path("whole").iterdir())
     assert {key for key, _ in TOLD.values()} <= set(whole)
     assert whole["taylor_order"] > 1.9
@@ -91,7 +95,7 @@ def test_each_flag_tells_and_draws_its_own(whole, flag, capsys, monkeypatch):
     told = {name for name, (key, _) in TOLD.items() if key in found}
     assert told == {flag}
     drawn = {path.stem for path in Path(flag).glob("*.png")} - ALWAYS
-    assert drawn == {TOLD[flag][1]} | ({"coverage"} if flag == "rank" else set())
+    assert drawn == {TOLD[flag][1]} | ({"coverage", "spread"} if flag == "rank" else set())
 
 
 def test_without_an_observation_the_background_comes_back_with_a_notice(here, capsys):

@@ -54,13 +54,14 @@ def test_a_filter_tells_all_that_applies_and_draws_it(here, capsys):
     for key in (
         *("chi_squared_ratio", "swvl1_background_factor", "swvl1_lag_1", "covered_68_swvl1"),
         *("rank_dispersion_swvl1", "rmse_analysis_swvl1", "withheld_swvl1_analysis_rmse"),
+        *("crps_swvl1", "stated_over_error_swvl1", "swvl1_crps"),
     ):
         assert np.isfinite(found[key]), key
     assert not any(key.startswith(("taylor", "adjoint")) for key in found)
     figures = {path.stem for path in Path("told").glob("*.png")}
     assert figures == {
         *("increments", "before_after", "map", "chi_squared", "desroziers", "innovations"),
-        *("rank", "coverage", "withheld"),
+        *("rank", "coverage", "spread", "withheld"),
     }
     with xr.open_dataset("out.nc") as analysis:
         assert analysis.swvl1.dims == ("time", "column")

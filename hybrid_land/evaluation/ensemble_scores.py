@@ -29,20 +29,6 @@ def crps(members: Members, truth: Values, *, method: Literal["ecdf", "fair"] = "
     return float(cast("xr.DataArray", score))
 
 
-def gaussian_crps(mean: Values, deviation: Values, truth: Values) -> float:
-    """CRPS of normal distributions, mean over cases (Gneiting et al. 2005, eq. 5).
-
-    z = (o - m) / s,   crps = s (z (2 Phi(z) - 1) + 2 phi(z) - 1 / sqrt(pi));   |o - m| where s = 0
-    """
-    error = truth - mean
-    some = deviation > 0.0
-    z = error / np.where(some, deviation, 1.0)
-    score = deviation * (
-        z * (2.0 * stats.norm.cdf(z) - 1.0) + 2.0 * stats.norm.pdf(z) - 1.0 / np.sqrt(np.pi)
-    )
-    return float(np.where(some, score, np.abs(error)).mean())
-
-
 def spread_and_skill(members: Members, truth: Values) -> dict[str, float]:
     """RMSE of the mean, spread, and their ratio.
 

@@ -27,7 +27,8 @@ import numpy as np
 from hybrid_land.data.files import atomic_path
 from hybrid_land.errors import InputError
 from hybrid_land.evaluation.ensemble_forecasts import Cases, Forecasts
-from hybrid_land.evaluation.ensemble_scores import Members, Values, gaussian_crps
+from hybrid_land.evaluation.ensemble_scores import Members, Values
+from hybrid_land.gaussian_crps import gaussian_crps
 from hybrid_land.variables import VARIABLES
 
 CALIBRATION = "calibration.json"

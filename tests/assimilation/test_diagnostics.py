@@ -17,6 +17,7 @@ from assimilation.diagnostics import (
     desroziers,
     innovation_statistics,
     taylor_test,
+    whiteness,
 )
 from assimilation.observations import Observations
 from assimilation.operators import on_records
@@ -156,3 +157,29 @@ def test_innovations_of_a_column_have_a_mean_a_spread_and_a_memory(kalman):
     assert abs(found["lag_1"]) < 0.08
     slow = analysis.assign(swvl1_innovation=analysis.swvl1_innovation.rolling(time=5).mean())
     assert innovation_statistics(slow, "swvl1")["lag_1"] > 0.6
+
+
+def test_innovations_that_remember_are_not_white_at_any_lag_that_they_remember(kalman):
+    analysis = kalman[0].isel(time=slice(0, 1000))
+    white = whiteness(analysis, "swvl1", lags=6)
+    assert white.shape == (6,)
+    assert np.abs(white).max() < 0.1
+    before = analysis.swvl1_innovation
+    # A mean over four has the correlations 3/4, 1/2, 1/4 and none; gaps do not count.
+    slow = analysis.assign(swvl1_innovation=before.rolling(time=4).mean())
+    np.testing.assert_allclose(
+        whiteness(slow, "swvl1", lags=6), [0.75, 0.5, 0.25, 0, 0, 0], atol=0.1
+    )
+    assert whiteness(slow, "swvl1", lags=1)[0] == innovation_statistics(slow, "swvl1")["lag_1"]
+    few = analysis.isel(time=slice(0, 2))
+    assert np.isnan(whiteness(few, "swvl1", lags=2)).all()
+
+
+def test_innovations_have_a_score_of_what_was_promised(kalman):
+    analysis = kalman[0]
+    honest = analysis.assign(swvl1_background_error=0.5 * analysis.swvl1_background_error)
+    found = innovation_statistics(honest, "swvl1")["crps"]
+    assert found == pytest.approx(np.hypot(0.04, 0.02) / np.sqrt(np.pi), rel=0.02)
+    assert innovation_statistics(analysis, "swvl1")["crps"] > 1.05 * found
+    bare = analysis.drop_vars("swvl1_background_error")
+    assert "crps" not in innovation_statistics(bare, "swvl1")

@@ -5,11 +5,16 @@ import numpy as np
 import pytest
 
 from assimilation import diagnostic_plots as checks
-from assimilation import plots
+from assimilation import plots, truth_plots
 from assimilation.diagnose import diagnose
-from assimilation.diagnostics import TaylorTest, chi_squared
+from assimilation.diagnostics import TaylorTest, chi_squared, whiteness
 from assimilation.observations import Observations
-from assimilation.verification import rank_of_truth, with_root_zone, withhold
+from assimilation.verification import (
+    rank_of_truth,
+    spread_and_error,
+    with_root_zone,
+    withhold,
+)
 from hybrid_land.errors import InputError
 from hybrid_land.variables import SOIL_WATER
 from tests.assimilation.made_analysis import made
@@ -91,12 +96,14 @@ def test_the_map_shows_signal_increments_and_change_of_error(case):
 
 def test_innovations_are_divided_by_what_was_stated(case):
     analysis, _ = case
-    left, right = checks.innovations_figure(analysis).axes
+    left, right, memory = checks.innovations_figure(analysis).axes
     texts = [text.get_text() for text in left.get_legend().get_texts()]
     z = analysis.swvl1_innovation / np.hypot(0.03, 0.02)
     assert f"± {float(z.std()):.2f}" in texts[0]
     said = next(x for x in right.lines if x.get_label() == "as stated (median)").get_ydata()
     np.testing.assert_allclose(said, np.hypot(0.03, 0.02), rtol=1e-6)
+    shown = [bar.get_height() for bar in memory.containers[0]]
+    np.testing.assert_allclose(shown, whiteness(analysis, "swvl1"))
 
 
 def test_chi_squared_says_the_number_of_the_diagnostic(case):
@@ -131,11 +138,15 @@ def test_ranks_coverage_and_withheld_observations_have_a_figure(case):
     analysis, truth = case
     whole = with_root_zone(truth)
     ranks = {name: rank_of_truth(analysis, whole, name, members=9) for name in SOIL_WATER}
-    figure = checks.rank_figure(ranks)
+    figure = truth_plots.rank_figure(ranks)
     heights = [bar.get_height() for bar in figure.axes[0].patches]
     np.testing.assert_allclose(heights, 10 * ranks["swvl1"].shares)
-    lines = checks.coverage_figure(analysis, truth).axes[0].lines
+    lines = truth_plots.coverage_figure(analysis, truth).axes[0].lines
     assert len(lines) == 6
+    found = {name: spread_and_error(analysis, whole, name) for name in SOIL_WATER}
+    axes = truth_plots.spread_figure(found).axes[0]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), found["swvl1"].rmse)
+    assert f"ratio {found['swvl1'].ratio:.2f}" in axes.get_legend().get_texts()[0].get_text()
     _, left = withhold(observed_in(analysis), 0.3)
     axes = checks.withheld_figure(analysis, left).axes[0]
     assert "skill" in axes.get_legend().get_texts()[1].get_text()

@@ -9,6 +9,7 @@ from assimilation.observations import Observations
 from assimilation.verification import (
     RUNS,
     rank_of_truth,
+    spread_and_error,
     with_root_zone,
     withheld_skill,
     withhold,
@@ -55,6 +56,29 @@ def test_ranks_tell_an_analysis_that_is_too_sure_unsure_or_biased(stated):
     found = rank_of_truth(dry, truth, "swvl1", members=9)
     assert found.bias == pytest.approx(1.0, abs=0.05)
     assert found.shares[-1] > 0.3 > 0.05 > found.shares[0]
+
+
+def test_the_stated_error_stands_against_the_error_where_it_is_small_and_large(stated):
+    analysis, truth = stated
+    width = np.linspace(0.01, 0.03, 6000).reshape(truth.swvl1.shape)
+    errors = (analysis.swvl1 - truth.swvl1) / 0.02 * width
+    honest = analysis.assign(swvl1=truth.swvl1 + errors, swvl1_analysis_error=(DIMS, width))
+    found = spread_and_error(honest, truth, "swvl1", parts=4)
+    assert found.stated[0] < 0.013 < 0.027 < found.stated[-1]
+    np.testing.assert_allclose(found.rmse, found.stated, rtol=0.05)
+    assert found.ratio == pytest.approx(1.0, abs=0.03)
+    # Of a normal distribution that is right the mean CRPS is its deviation over sqrt(pi).
+    assert found.crps == pytest.approx(0.02 / np.sqrt(np.pi), rel=0.03)
+    flat = spread_and_error(
+        honest.assign(swvl1_analysis_error=analysis.swvl1_analysis_error), truth, "swvl1"
+    )
+    assert flat.crps > 1.01 * found.crps
+    sure = honest.assign(swvl1_analysis_error=(DIMS, 0.5 * width))
+    assert spread_and_error(sure, truth, "swvl1").ratio == pytest.approx(0.5, abs=0.02)
+    gaps = truth.assign(swvl1=truth.swvl1.where(truth.time < 0))
+    none = spread_and_error(honest, gaps, "swvl1")
+    assert np.isnan(none.crps)
+    assert np.isnan(none.ratio)
 
 
 def test_missing_values_have_no_rank_and_missing_variables_are_named(stated):

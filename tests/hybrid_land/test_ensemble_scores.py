@@ -25,7 +25,6 @@ from hybrid_land.evaluation.ensemble_scores import (
     coverage,
     crps,
     flatness,
-    gaussian_crps,
     open_cases,
     ranks,
     spread_and_skill,
@@ -38,6 +37,7 @@ from hybrid_land.evaluation.inflation import (
     load_calibration,
     save_calibration,
 )
+from hybrid_land.gaussian_crps import gaussian_crps
 from hybrid_land.models.emulator import create
 from hybrid_land.models.ensemble import stack
 from hybrid_land.simulation import simulate
