@@ -86,7 +86,7 @@ def test_every_dependency_is_named_with_its_reason():
     said = set(re.findall(r"[a-z0-9-]+", section.lower()))
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = names_of(PROJECT["project"]["dependencies"]) | names_of(
-        extras["test"] + extras["dev"] + extras["notebook"]
+        extras["test"] + extras["dev"] + extras["notebook"] + extras["benchmarks"]
     )
     # The same library on another system.
     assert wanted - said - {"hybrid_land", "xgboost"} == set()
