@@ -67,6 +67,37 @@ def test_gradient_of_a_linear_model_is_the_power_of_its_factor(float64):
     np.testing.assert_allclose(gradient["x"], parameters["a"] ** 10, rtol=1e-12)
 
 
+class Mixing:
+    """x(t + 1) = tanh(K x(t)) on two variables: its slope needs K x(t)."""
+
+    time_step = 1.0
+    prognostic = ("x", "y")
+    diagnostic = ()
+
+    def step(self, parameters, state, forcing):
+        x, y = jnp.tanh(jnp.asarray([[0.5, -0.3], [0.2, 0.8]]) @ jnp.stack(list(state.values())))
+        return {"x": x, "y": y}, {}
+
+
+def test_products_that_are_not_kept_are_computed_again_to_the_same_gradient(case):
+    state = {"x": jnp.linspace(0.1, 1.0, 5), "y": jnp.linspace(-1.0, 0.4, 5)}
+
+    def slope(keep):
+        def last(state):
+            return rollout(Mixing(), {}, state, case[2], keep_products=keep)[0]["x"][-1].sum()
+
+        return jax.grad(last)
+
+    kept, again = (
+        str(jax.make_jaxpr(slope(keep))(state)).count("dot_general") for keep in (True, False)
+    )
+    assert again == kept + 1
+    found, expected = slope(False)(state), slope(True)(state)
+    assert float(jnp.abs(expected["y"]).min()) > 0.0
+    np.testing.assert_allclose(found["x"], expected["x"], rtol=1e-6)
+    np.testing.assert_allclose(found["y"], expected["y"], rtol=1e-6)
+
+
 @pytest.mark.parametrize("chunk", [2, 5, 8])
 def test_columns_in_chunks_give_the_same_numbers(case, chunk):
     parameters, state, forcing = case
