@@ -48,6 +48,24 @@ def place(kit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound inputs for a file's tests of commands, which write beside them under their names."""
+    from tests.kit import lay_out
+
+    return lay_out(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture
+def toy_place(laid_out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`laid_out` with a toy in the emulator's place, which compiles in a second."""
+    from tests.toy import Weathered
+
+    monkeypatch.chdir(laid_out)
+    monkeypatch.setattr("hybrid_land.models.store.load_model", lambda _: Weathered())
+    return laid_out
+
+
 @pytest.fixture
 def float64() -> Iterator[None]:
     """Double precision while a test runs, for gradients and tolerances that need it."""

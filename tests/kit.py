@@ -1,10 +1,14 @@
-"""Sound inputs of the command line in one folder, as small as they can be."""
+"""Sound inputs of the command line in one folder, as small as they can be, and its answers."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import jax
+import pytest
 
 from assimilation import make_observations
+from hybrid_land.cli import main
 from hybrid_land.columns import forcing_from, parameters_from, state_from
 from hybrid_land.data import save
 from hybrid_land.data.samples import load_sample
@@ -33,3 +37,22 @@ def lay_out(folder: Path) -> Path:
     save_model(model, folder / "model")
     (folder / "tiny.toml").write_text(CONFIGURATION)
     return folder
+
+
+def run(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must succeed; its standard output."""
+    return _succeeded(arguments, capsys)[0]
+
+
+def answered(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
+    """Run a command that must succeed with `--json`; its answer, and what it said beside."""
+    out, err = _succeeded(f"{arguments} --json", capsys)
+    return json.loads(out), err
+
+
+def _succeeded(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0, err
+    return out, err

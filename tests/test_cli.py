@@ -13,7 +13,7 @@ from hybrid_land.data import load, validate
 from hybrid_land.models.trees import save_trees
 from hybrid_land.training.trees import TreeSettings, train_trees
 from hybrid_land.variables import DIAGNOSTIC, PROGNOSTIC, SOIL_WATER
-from tests.kit import lay_out
+from tests.kit import run
 from tests.toy import Weathered
 
 # Commands of a file of their own come by an application without a name.
@@ -69,24 +69,9 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with sound inputs; the commands of this file write into it under their names."""
-    return lay_out(tmp_path_factory.mktemp("place"))
-
-
 @pytest.fixture(autouse=True)
-def here(folder, monkeypatch) -> None:
-    monkeypatch.chdir(folder)
-
-
-def run(arguments: str, capsys) -> str:
-    """Run a command that must succeed; its standard output."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments.split())
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0, err
-    return out
+def here(laid_out, monkeypatch) -> None:
+    monkeypatch.chdir(laid_out)
 
 
 def run_json(arguments: str, capsys) -> dict:

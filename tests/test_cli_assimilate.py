@@ -10,9 +10,8 @@ import pytest
 import xarray as xr
 
 from assimilation.diagnose import DIAGNOSTICS
-from hybrid_land.cli import main
 from hybrid_land.data import save
-from tests.kit import lay_out
+from tests.kit import answered
 from tests.mistakes import fails, holds, plain
 from tests.toy import Weathered
 
@@ -29,33 +28,12 @@ TOLD = {
 ALWAYS = {"increments", "before_after", "map", "convergence"}
 
 
-def run(arguments, capsys):
-    """Run a command that must succeed; its answer and what it said beside."""
-    with pytest.raises(SystemExit) as ended:
-        main(f"{arguments} --json".split())
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0, err
-    return json.loads(out), err
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Sound inputs, for a toy in the emulator's place: it compiles in a second."""
-    return lay_out(tmp_path_factory.mktemp("place"))
-
-
 @pytest.fixture
-def here(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("hybrid_land.models.store.load_model", lambda _: Weathered())
-
-
-@pytest.fixture
-def whole(here, capsys):
+def whole(toy_place, capsys):
     """Everything that can be told, once for this file: answer and figures are kept."""
     kept = Path("whole.json")
     if not kept.exists():
-        found, _ = run(
+        found, _ = answered(
             f"{COMMAND} --truth good.nc --diagnose --withhold 0.2 --figures whole", capsys
         )
         Path("out.nc").rename("whole.nc")
@@ -91,17 +69,17 @@ def test_each_flag_tells_and_draws_its_own(whole, flag, capsys, monkeypatch):
     with xr.open_dataset("whole.nc") as file:
         analysis.attrs = {key: file.attrs[key] for key in ("observations", "shift_days")}
     monkeypatch.setattr("assimilation.assimilate", lambda *_, **__: analysis)
-    found, _ = run(f"{COMMAND} --{flag} --truth good.nc --figures {flag}", capsys)
+    found, _ = answered(f"{COMMAND} --{flag} --truth good.nc --figures {flag}", capsys)
     told = {name for name, (key, _) in TOLD.items() if key in found}
     assert told == {flag}
     drawn = {path.stem for path in Path(flag).glob("*.png")} - ALWAYS
     assert drawn == {TOLD[flag][1]} | ({"coverage", "spread"} if flag == "rank" else set())
 
 
-def test_without_an_observation_the_background_comes_back_with_a_notice(here, capsys):
+def test_without_an_observation_the_background_comes_back_with_a_notice(toy_place, capsys):
     with xr.open_dataset("obs.nc") as sound:
         save(sound.load().assign(swvl1=sound.swvl1.load() * np.nan), "none.nc")
-    found, told = run(
+    found, told = answered(
         f"{COMMAND.replace('obs.nc', 'none.nc')} --diagnose --figures none".replace("out.", "n."),
         capsys,
     )
@@ -160,9 +138,9 @@ def test_a_mistake_gets_one_line(name, place, capsys):
 
 
 @pytest.mark.parametrize("kind", ["climatology", "nmc"])
-def test_a_parameter_has_a_deviation_beside_any_background(kind, here, capsys):
+def test_a_parameter_has_a_deviation_beside_any_background(kind, toy_place, capsys):
     options = f"--background {kind} --control swvl1,theta_cap --background-error theta_cap=0.02"
-    found, _ = run(f"{COMMAND} {options} --propagate --growth swvl1=0.01", capsys)
+    found, _ = answered(f"{COMMAND} {options} --propagate --growth swvl1=0.01", capsys)
     assert "theta_cap 0.02" in found["background_error"]
 
 

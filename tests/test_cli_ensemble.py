@@ -9,6 +9,7 @@ import xarray as xr
 
 from hybrid_land.cli import main
 from hybrid_land.models.store import load_model, save_model
+from tests.kit import run
 from tests.mistakes import fails
 
 OPTIONS = {
@@ -27,14 +28,6 @@ def two(place):
         main(["ensemble", "assemble", "model", "other", "--out", "both"])
     assert ended.value.code == 0
     return place
-
-
-def run(arguments, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(arguments.split())
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0, err
-    return out
 
 
 @pytest.mark.parametrize("command", OPTIONS)

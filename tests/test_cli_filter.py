@@ -1,15 +1,13 @@
 """`hybrid-land assimilate` with ensemble filters: what it writes and tells, and what it refuses."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from hybrid_land.cli import main
 from hybrid_land.data import save
-from tests.kit import lay_out
+from tests.kit import answered
 from tests.mistakes import holds, observed, plain
 from tests.toy import Weathered
 
@@ -20,29 +18,8 @@ OPTIONS = (
 )
 
 
-def run(arguments, capsys):
-    """Run a command that must succeed; its answer and what it said beside."""
-    with pytest.raises(SystemExit) as ended:
-        main(f"{arguments} --json".split())
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0, err
-    return json.loads(out), err
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Sound inputs, for a toy in the emulator's place: it compiles in a second."""
-    return lay_out(tmp_path_factory.mktemp("place"))
-
-
-@pytest.fixture
-def here(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr("hybrid_land.models.store.load_model", lambda _: Weathered())
-
-
-def test_a_filter_tells_all_that_applies_and_draws_it(here, capsys):
-    found, told = run(
+def test_a_filter_tells_all_that_applies_and_draws_it(toy_place, capsys):
+    found, told = answered(
         f"{COMMAND} {OPTIONS} --truth good.nc --withhold 0.2 --figures told --restart pieces",
         capsys,
     )
@@ -69,9 +46,9 @@ def test_a_filter_tells_all_that_applies_and_draws_it(here, capsys):
         assert int(np.isfinite(analysis.swvl1_innovation).sum()) == found["observations"]
 
 
-def test_columns_share_observations_by_letkf(here, capsys):
+def test_columns_share_observations_by_letkf(toy_place, capsys):
     local = "--localisation-km 20000 --localisation-depth-m 1 --background climatology"
-    found, _ = run(f"{COMMAND.replace('etkf', 'letkf')} {local}", capsys)
+    found, _ = answered(f"{COMMAND.replace('etkf', 'letkf')} {local}", capsys)
     assert found["method"] == "letkf"
     assert (found["localisation_km"], found["localisation_depth_m"]) == (20000.0, 1.0)
     with xr.open_dataset("out.nc") as analysis:
@@ -81,10 +58,10 @@ def test_columns_share_observations_by_letkf(here, capsys):
         np.testing.assert_array_equal(analysis.swvl4, analysis.swvl4_background)
 
 
-def test_without_an_observation_a_filter_says_so(here, capsys):
+def test_without_an_observation_a_filter_says_so(toy_place, capsys):
     with xr.open_dataset("obs.nc") as sound:
         save(sound.load().assign(swvl1=sound.swvl1.load() * np.nan), "none.nc")
-    found, told = run(f"{COMMAND.replace('obs.nc', 'none.nc')} {OPTIONS}", capsys)
+    found, told = answered(f"{COMMAND.replace('obs.nc', 'none.nc')} {OPTIONS}", capsys)
     assert found["notice"] == "no observation in any window: the analysis is the background"
     assert told.splitlines()[-1] == f"none.nc: {found['notice']}"
 

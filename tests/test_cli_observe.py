@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 from assimilation import read_observations
-from hybrid_land.cli import main
 from hybrid_land.data import save
 from tests.assimilation import satellite_files as files
+from tests.kit import run
 from tests.mistakes import fails
 
 OPTIONS = [
@@ -18,14 +18,6 @@ OPTIONS = [
     *("--rescale", "--reference", "--fit-period", "--window-months", "--skip-few"),
     *("--rescaling", "--save-rescaling", "--json"),
 ]
-
-
-def run(arguments, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(arguments.split())
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0, err
-    return out
 
 
 @pytest.fixture
