@@ -24,6 +24,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from hybrid_land.variables import SOIL_WATER, VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOT_ZONE = "root_zone_soil_moisture"
-_ERROR, _WRONG, _RAIN = 0.04, 0.06, 0.3
+ERROR, WRONG, _RAIN = 0.04, 0.06, 0.3
 _EVERY_DAYS = 3
 _CAPACITY = (*SOIL_WATER, "theta_cap")
 # A fifth of a year, but for the peer, which has ECMWF's: a day, and 0.01 m3 m-3 in each.
@@ -63,7 +64,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "hybrid-gain": {"method": "hybrid-gain", "members": 40},
 }
 _PEER_ERROR = dict.fromkeys(SOIL_WATER, 0.01)
-_CORRELATED_OVER = {"layers": 1e-3, "profile": 100.0}  # m
+CORRELATED_OVER = {"layers": 1e-3, "profile": 100.0}  # m
 
 
 def six_hourly(hourly: xr.Dataset) -> xr.Dataset:
@@ -96,7 +97,7 @@ def problem(
     given = truth.assign(met_rainf=truth["met_rainf"] * factor.astype(np.float32))
     given["met_rainf"].attrs = truth["met_rainf"].attrs
     every = round(_EVERY_DAYS * 86400.0 / time_step_of(whole))
-    seen = make_observations(truth, errors={"swvl1": _ERROR}, every=every, seed=1)
+    seen = make_observations(truth, errors={"swvl1": ERROR}, every=every, seed=1)
     thawed = (truth["stl1"] > 274.16) & (truth["sd"] < 0.1)
     thawed = thawed.transpose("time", "column").isel(time=slice(0, None, every)).to_numpy()
     seen["swvl1"] = seen["swvl1"].where(thawed)
@@ -106,7 +107,7 @@ def problem(
     count = whole.sizes["column"]
     draws = generator.standard_normal((len(SOIL_WATER), count))
     for k, name in enumerate(SOIL_WATER):
-        wrong = first[name] + _WRONG * draws[k if first_guess == "layers" else 0]
+        wrong = first[name] + WRONG * draws[k if first_guess == "layers" else 0]
         guess[name] = ("column", np.clip(wrong.to_numpy(), 0.01, most - 0.005).astype(np.float32))
     return truth, given, seen, guess, whole
 
@@ -125,6 +126,51 @@ def scores(values: np.ndarray, truth: np.ndarray, normal: np.ndarray) -> dict[st
         "ubrmse": float(np.sqrt(((error - bias) ** 2).mean())),
         "acc": float(correlation.mean()),
     }
+
+
+def with_root_zone(truth: xr.Dataset, whole: xr.Dataset) -> tuple[xr.Dataset, np.ndarray]:
+    """The truth with its root zone, and what is normal there by the whole record."""
+    series = {n: jnp.asarray(whole[n].transpose("time", "column").to_numpy()) for n in SOIL_WATER}
+    root = np.asarray(root_zone_soil_moisture(series), np.float64)
+    normal = fit_climatology(root, whole["time"].to_numpy()).at(truth["time"].to_numpy())
+    return truth.assign({ROOT_ZONE: (("time", "column"), root[: truth.sizes["time"]])}), normal
+
+
+def row_of(
+    run: xr.Dataset, truth: xr.Dataset, normal: np.ndarray, *, suffix: str = ""
+) -> dict[str, float]:
+    """Scores of the root zone and the surface; of an analysis also what its errors are worth.
+
+    Args:
+        run: an analysis.
+        truth: with its root zone.
+        normal: of the root zone.
+        suffix: of the names, such as `_open_loop`.
+    """
+    surface = run[f"swvl1{suffix}"] - truth["swvl1"]
+    values = run[f"{ROOT_ZONE}{suffix}"].to_numpy().astype(np.float64)
+    row = scores(values, truth[ROOT_ZONE].to_numpy(), normal) | {
+        "surface_rmse": float(np.sqrt((surface**2).mean()))
+    }
+    if suffix:
+        return row
+    covered = coverage(run, truth, ROOT_ZONE)
+    return row | {
+        "covered_68": covered[0.68],
+        "covered_95": covered[0.95],
+        "chi_squared_ratio": chi_squared(run)["ratio"],
+        "observation_factor": desroziers(run, "swvl1", error=ERROR)["observation_factor"],
+    }
+
+
+def table(result: Mapping[str, Mapping[str, float]]) -> str:
+    """Rows of runs as Markdown."""
+    keys = list(dict.fromkeys(key for row in result.values() for key in row))
+    lines = ["| run | " + " | ".join(keys) + " |", "| --- " * (len(keys) + 1) + "|"]
+    for name, row in result.items():
+        cells = [f"{row[key]:.3g}" if key in row else "" for key in keys]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def linear_theory(
@@ -160,7 +206,7 @@ def linear_theory(
 
     surface, deep = (np.stack(x) for x in zip(*map(slope, root.T), strict=True))
     mask = np.asarray(observations.mask["swvl1"])[1:]
-    seen = surface * mask / _ERROR
+    seen = surface * mask / ERROR
     hessian = np.einsum("itc,jtc->cij", seen, seen) + np.eye(root.shape[1])
     left = np.einsum("itc,cij,jtc->tc", deep, np.linalg.inv(hessian), deep)
     return (deep**2).sum(axis=0).mean(axis=0), left.mean(axis=0)
@@ -172,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="default")
     parser.add_argument("--places", choices=("test", "sites"), default="test")
-    parser.add_argument("--first-guess", choices=tuple(_CORRELATED_OVER), default="layers")
+    parser.add_argument("--first-guess", choices=tuple(CORRELATED_OVER), default="layers")
     parser.add_argument("--columns", type=int, default=40)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--methods", default=";".join(RUNS), help="separated by ;")
@@ -183,13 +229,9 @@ def main() -> None:
     )
     model = load_model(options.model)
     observations = read_observations(seen, given)
-    series = {n: jnp.asarray(whole[n].transpose("time", "column").to_numpy()) for n in SOIL_WATER}
-    whole_root = np.asarray(root_zone_soil_moisture(series), np.float64)
-    normal = fit_climatology(whole_root, whole["time"].to_numpy()).at(truth["time"].to_numpy())
-    actual = whole_root[: truth.sizes["time"]]
-    truth = truth.assign({ROOT_ZONE: (("time", "column"), actual)})
-    length = _CORRELATED_OVER[options.first_guess]
-    deviation = dict.fromkeys(SOIL_WATER, _WRONG)
+    truth, normal = with_root_zone(truth, whole)
+    length = CORRELATED_OVER[options.first_guess]
+    deviation = dict.fromkeys(SOIL_WATER, WRONG)
     prior, left = linear_theory(
         model, truth, observations, background_root(SOIL_WATER, deviation=deviation, length=length)
     )
@@ -218,33 +260,17 @@ def main() -> None:
         )
         spent = time.monotonic() - begin
         if "open loop" not in result:
-            free = analysis[f"{ROOT_ZONE}_open_loop"].to_numpy().astype(np.float64)
-            surface = analysis["swvl1_open_loop"] - truth["swvl1"]
-            result["open loop"] = scores(free, actual, normal) | {
-                "surface_rmse": float(np.sqrt((surface**2).mean()))
-            }
-        surface = analysis["swvl1"] - truth["swvl1"]
-        covered = coverage(analysis, truth, ROOT_ZONE)
-        result[name] = scores(analysis[ROOT_ZONE].to_numpy().astype(float), actual, normal) | {
-            "surface_rmse": float(np.sqrt((surface**2).mean())),
-            "covered_68": covered[0.68],
-            "covered_95": covered[0.95],
-            "chi_squared_ratio": chi_squared(analysis)["ratio"],
-            "observation_factor": desroziers(analysis, "swvl1", error=_ERROR)["observation_factor"],
+            result["open loop"] = row_of(analysis, truth, normal, suffix="_open_loop")
+        result[name] = row_of(analysis, truth, normal) | {
             "not_converged": analysis.attrs["not_converged"].count("column"),
             "seconds": round(spent, 1),
         }
         print(json.dumps({name: result[name]}), file=sys.stderr, flush=True)
-    keys = list(dict.fromkeys(key for row in result.values() for key in row))
-    lines = ["| run | " + " | ".join(keys) + " |", "| --- " * (len(keys) + 1) + "|"]
-    for name, row in result.items():
-        cells = [f"{row[key]:.3g}" if key in row else "" for key in keys]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    print("\n".join(lines))
+    print(table(result))
     print(json.dumps(result, indent=1))
     if options.out is not None:
         with atomic_path(make_folder(options.out) / "assimilation_twin.md") as path:
-            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            path.write_text(table(result) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

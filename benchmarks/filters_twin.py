@@ -21,25 +21,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-import xarray as xr
-from assimilation_twin import ROOT, ROOT_ZONE, problem, scores
+from assimilation_twin import CORRELATED_OVER, ROOT, WRONG, problem, row_of, table, with_root_zone
 
 from assimilation import FILTERS, FilterOptions, assimilate, read_observations
 from assimilation.covariance import background_root
-from assimilation.diagnostics import chi_squared, coverage, desroziers
-from assimilation.operators import root_zone_soil_moisture
 from hybrid_land.data import load
-from hybrid_land.evaluation.climatology import fit_climatology
 from hybrid_land.forecasts import from_starts
 from hybrid_land.interface import Model
 from hybrid_land.models.store import load_model
 from hybrid_land.training.windows import validation_columns
 from hybrid_land.variables import SOIL_WATER
 
-_ERROR, _WRONG = 0.04, 0.06
-_CORRELATED_OVER = {"layers": 1e-3, "profile": 100.0}  # m
 _REACH = 500.0  # km, of letkf
 _LEAD_DAYS, _STARTS, _WITHHELD = 20, 24, 60
 
@@ -63,30 +56,12 @@ def growth(model: Model, folder: Path) -> dict[str, float]:
     return rates
 
 
-def row_of(
-    analysis: xr.Dataset, truth: xr.Dataset, normal: np.ndarray, seconds: float
-) -> dict[str, float]:
-    """A run's scores against the truth."""
-    actual = truth[ROOT_ZONE].to_numpy()
-    surface = analysis["swvl1"] - truth["swvl1"]
-    covered = coverage(analysis, truth, ROOT_ZONE)
-    return scores(analysis[ROOT_ZONE].to_numpy().astype(float), actual, normal) | {
-        "surface_rmse": float(np.sqrt((surface**2).mean())),
-        "covered_68": covered[0.68],
-        "covered_95": covered[0.95],
-        "chi_squared_ratio": chi_squared(analysis)["ratio"],
-        "observation_factor": desroziers(analysis, "swvl1", error=_ERROR)["observation_factor"],
-        "members_replaced": float(analysis.attrs["members_replaced"]),
-        "seconds": round(seconds, 1),
-    }
-
-
 def main() -> None:
     """Parse the command line, run every method and print."""
     home = Path(os.environ.get("HYBRID_LAND_DATA", ROOT.parent / "shared" / "data")) / "ecland"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="default")
-    parser.add_argument("--first-guess", choices=tuple(_CORRELATED_OVER), default="profile")
+    parser.add_argument("--first-guess", choices=tuple(CORRELATED_OVER), default="profile")
     parser.add_argument("--columns", type=int, default=40)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--members", type=int, default=40)
@@ -101,15 +76,11 @@ def main() -> None:
         home, "test", given.first_guess, given.columns, given.days
     )
     observations = read_observations(seen, weather)
-    series = {n: jnp.asarray(whole[n].transpose("time", "column").to_numpy()) for n in SOIL_WATER}
-    whole_root = np.asarray(root_zone_soil_moisture(series), np.float64)
-    normal = fit_climatology(whole_root, whole["time"].to_numpy()).at(truth["time"].to_numpy())
-    actual = whole_root[: truth.sizes["time"]]
-    truth = truth.assign({ROOT_ZONE: (("time", "column"), actual)})
+    truth, normal = with_root_zone(truth, whole)
     root = background_root(
         SOIL_WATER,
-        deviation=dict.fromkeys(SOIL_WATER, _WRONG),
-        length=_CORRELATED_OVER[given.first_guess],
+        deviation=dict.fromkeys(SOIL_WATER, WRONG),
+        length=CORRELATED_OVER[given.first_guess],
     )
     result: dict[str, Any] = {}
     for method in given.methods.split(","):
@@ -128,19 +99,13 @@ def main() -> None:
         )
         spent = time.monotonic() - begin
         if not result:
-            free = analysis[f"{ROOT_ZONE}_open_loop"].to_numpy().astype(np.float64)
-            surface = analysis["swvl1_open_loop"] - truth["swvl1"]
-            result["open loop"] = scores(free, actual, normal) | {
-                "surface_rmse": float(np.sqrt((surface**2).mean()))
-            }
-        result[method] = row_of(analysis, truth, normal, spent)
+            result["open loop"] = row_of(analysis, truth, normal, suffix="_open_loop")
+        result[method] = row_of(analysis, truth, normal) | {
+            "members_replaced": float(analysis.attrs["members_replaced"]),
+            "seconds": round(spent, 1),
+        }
         print(json.dumps({method: result[method]}), file=sys.stderr, flush=True)
-    keys = list(dict.fromkeys(key for row in result.values() for key in row))
-    lines = ["| run | " + " | ".join(keys) + " |", "| --- " * (len(keys) + 1) + "|"]
-    for name, row in result.items():
-        cells = [f"{row[key]:.3g}" if key in row else "" for key in keys]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    print("\n".join(lines))
+    print(table(result))
     print(json.dumps(result, indent=1))
 
 
