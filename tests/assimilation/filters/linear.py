@@ -52,8 +52,8 @@ def linear_case(members=9, seed=3):
     return Case(Buckets(), parameters, forcing, ensemble, observations)
 
 
-def kalman(case, column):
-    """Exact means and covariances by cycle of one column: forecast, filter and RTS smoother."""
+def transitions(case, column):
+    """M and c of each step x' = M x + c of one column, `[step, ...]`."""
 
     def step(x, i):
         named = dict(zip(LAYERS, x[:, None], strict=True))
@@ -62,23 +62,32 @@ def kalman(case, column):
         new, _ = case.model.step(own, named, weather)
         return jnp.stack([new[n][0] for n in LAYERS])
 
+    x = jnp.zeros(len(LAYERS))
+    maps = np.stack([np.asarray(jax.jacobian(step)(x, i)) for i in range(STEPS)])
+    return maps, np.stack([np.asarray(step(x, i)) for i in range(STEPS)])
+
+
+def observed_rows(case, column):
+    """What was observed of one column at each step's end, `[step, observable]`, NaN if nothing."""
+    seen = case.observations
+    rows = [jnp.where(seen.mask[n] > 0, seen.values[n], jnp.nan)[1:, column] for n in ERRORS]
+    return np.stack(rows, axis=-1)
+
+
+def kalman(case, column):
+    """Exact means and covariances by cycle of one column: forecast, filter and RTS smoother."""
     m = case.members[..., column].mean(axis=0)
     P = np.cov(case.members[..., column].T)
-    forecasts, analyses, maps = [], [], []
-    for i in range(STEPS):
-        M = np.asarray(jax.jacobian(step)(jnp.asarray(m), i))
-        m, P = np.asarray(step(jnp.asarray(m), i)), M @ P @ M.T
-        maps.append(M)
+    forecasts, analyses = [], []
+    maps, shifts = transitions(case, column)
+    for M, c, row in zip(maps, shifts, observed_rows(case, column), strict=True):
+        m, P = M @ m + c, M @ P @ M.T
         forecasts.append((m, P))
-        rows = [
-            (np.eye(4)[k], error, float(case.observations.values[name][i + 1, column]))
-            for k, (name, error) in zip(_SEEN, ERRORS.items(), strict=True)
-            if case.observations.mask[name][i + 1, column] > 0
-        ]
-        H = np.stack([row[0] for row in rows])
-        R = np.diag([row[1] ** 2 for row in rows])
+        seen = np.isfinite(row)
+        H = np.eye(4)[_SEEN][seen]
+        R = np.diag(np.square(list(ERRORS.values()))[seen])
         K = P @ H.T @ np.linalg.inv(H @ P @ H.T + R)
-        m = m + K @ (np.array([row[2] for row in rows]) - H @ m)
+        m = m + K @ (row[seen] - H @ m)
         P = P - K @ H @ P
         analyses.append((m, P))
     smoothed = [analyses[-1]]
