@@ -1,7 +1,7 @@
 """Surface soil moisture into the root zone by ensembles: the twin of `assimilation_twin.py`.
 
     python benchmarks/filters_twin.py [--first-guess profile|layers] [--methods etkf,enks,...]
-        [--columns 40] [--days 365] [--members 40]
+        [--columns 40] [--days 365] [--members 40] [--localisation-depth-m 2]
     python benchmarks/filters_twin.py --growth
 
 Truth, rain, first guess and observations are those of `assimilation_twin.py` (which see), so that
@@ -10,7 +10,8 @@ in their first guess (B as it is), their rain (a lognormal factor of standard de
 step apart, as the twin's; snow too, which in the twin is right) and what is added for the model's
 own error. Nothing is inflated, and no number is chosen on the test file: the model's own error is
 `filter_options.OWN_GROWTH`, measured by `--growth` on places withheld from training. LETKF sees
-columns within 500 km. Prints a table and JSON.
+columns within 500 km; with a localisation in depth it sees its own column alone. Prints a table and
+JSON.
 """
 
 import argparse
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=40)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--members", type=int, default=40)
+    parser.add_argument("--localisation-depth-m", type=float, help="of letkf")
     parser.add_argument("--methods", default="etkf,denkf,enkf-n,enks,letkf,pf")
     parser.add_argument("--growth", action="store_true", help="measure the model's own error only")
     given = parser.parse_args()
@@ -86,7 +88,8 @@ def main() -> None:
     for method in given.methods.split(","):
         if method not in FILTERS:
             parser.error(f"{method!r} is no filter, expected {', '.join(FILTERS)}")
-        reach = _REACH if method == "letkf" else None
+        depth = given.localisation_depth_m if method == "letkf" else None
+        reach = _REACH if method == "letkf" and depth is None else None
         begin = time.monotonic()
         analysis = assimilate(
             model,
@@ -95,7 +98,12 @@ def main() -> None:
             first_guess=guess,
             method=method,
             window_days=73.0,
-            options=FilterOptions(root=root, members=given.members, localisation_km=reach),
+            options=FilterOptions(
+                root=root,
+                members=given.members,
+                localisation_km=reach,
+                localisation_depth_m=depth,
+            ),
         )
         spent = time.monotonic() - begin
         if not result:
