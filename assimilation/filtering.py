@@ -126,7 +126,7 @@ def filtered(
     length = ceil(cycles / pieces) * scheme.every
     begins = [k * length for k in range(pieces)]
     for_first, for_weather, for_filter = jax.random.split(jax.random.key(options.seed), 3)
-    members = _first_members(for_first, options, given, state)
+    members = first_members(for_first, options, given, state)
     work = _Work(model, data, observations, given, scheme, options, saved, for_weather, for_filter)
     carry = _Carry(members, state, {}, {})
     settings = settings_of(method, options, begins, length, data, observations)
@@ -175,7 +175,7 @@ def filtered(
     return analysis
 
 
-def _first_members(key: Array, options: FilterOptions, given: Parameters, state: State) -> Members:
+def first_members(key: Array, options: FilterOptions, given: Parameters, state: State) -> Members:
     """Members about the first guess, by draws from its error, within bounds."""
     columns = next(iter(state.values())).shape[0]
     root = first_root(options).astype(next(iter(state.values())).dtype)

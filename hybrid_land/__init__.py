@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from hybrid_land.rollout import rollout
 
 if TYPE_CHECKING:
+    from hybrid_land.any_model import load_model
     from hybrid_land.data import load, save, validate
     from hybrid_land.ensemble_run import simulate_ensemble
     from hybrid_land.errors import InputError
     from hybrid_land.evaluation.evaluate import evaluate
     from hybrid_land.models.ensemble import load_ensemble
-    from hybrid_land.models.store import load_model, save_model
+    from hybrid_land.models.store import save_model
     from hybrid_land.simulation import simulate
 
 __all__ = [
@@ -37,7 +38,7 @@ _HOME = {
     "evaluate": "hybrid_land.evaluation.evaluate",
     "load": "hybrid_land.data",
     "load_ensemble": "hybrid_land.models.ensemble",
-    "load_model": "hybrid_land.models.store",
+    "load_model": "hybrid_land.any_model",
     "save": "hybrid_land.data",
     "save_model": "hybrid_land.models.store",
     "simulate": "hybrid_land.simulation",

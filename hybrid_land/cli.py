@@ -11,6 +11,7 @@ import typer
 
 from hybrid_land.cli_assimilate import assimilate_app
 from hybrid_land.cli_ensemble import AsJson, DataPath, ensemble_app
+from hybrid_land.cli_learn_error import learn_error_app
 from hybrid_land.cli_observe import observe_app
 from hybrid_land.errors import InputError
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(ensemble_app)
 app.add_typer(observe_app)
 app.add_typer(assimilate_app)
+app.add_typer(learn_error_app)
 
 # Newer typer carries its own click, older uses click's: the base of typer's own error is the usage
 # error of whichever it is.
@@ -175,10 +177,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Run a model freely over all of DATA and score it: scores.json, scoreboard.md, figures."""
+    from hybrid_land.any_model import load_model
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data.files import make_folder, require_folder
     from hybrid_land.evaluation.evaluate import evaluate as score
-    from hybrid_land.models.store import load_model
     from hybrid_land.models.trees import load_trees
 
     require_folder(out)
@@ -202,11 +204,11 @@ def rollout(
     as_json: AsJson = False,
 ) -> None:
     """Run a model freely over DATA and write the result in the data's own form."""
+    from hybrid_land.any_model import load_model
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data import save
     from hybrid_land.data.files import require_writable
     from hybrid_land.data.first_guess import read_first_guess
-    from hybrid_land.models.store import load_model
     from hybrid_land.simulation import simulate
 
     require_writable(out)
@@ -243,10 +245,10 @@ def calibrate(
     from assimilation import read_observations
     from calibration import calibrate as estimate
     from calibration import save_posterior, summary
+    from hybrid_land.any_model import load_model
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data.files import require_writable
     from hybrid_land.devices import use_cores
-    from hybrid_land.models.store import load_model
 
     use_cores()
     require_writable(out)
@@ -295,9 +297,9 @@ def sensitivity(
     as_json: AsJson = False,
 ) -> None:
     """How a run answers to parameters, first state and weather: tables, figures, NetCDF."""
+    from hybrid_land.any_model import load_model
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data.files import require_folder
-    from hybrid_land.models.store import load_model
     from hybrid_land.sensitivity import analyse
     from hybrid_land.sensitivity.options import read_baseline, read_ranges
 
@@ -353,13 +355,20 @@ def info(
     as_json: AsJson = False,
 ) -> None:
     """What is in a model or data set, and is it sound."""
+    from hybrid_land.any_model import is_hybrid, load_model
     from hybrid_land.models import ensemble, store
 
     if name in store.shipped_models() or (Path(name) / "model.json").is_file():
-        ensemble.load_any(name)
-        description = store.describe_model(name)
+        if is_hybrid(name):
+            load_model(name)
+            description = json.loads((Path(name) / "model.json").read_text())
+        else:
+            ensemble.load_any(name)
+            description = store.describe_model(name)
         words = "\n".join(
-            f"{key}: {value}" for key, value in description.items() if key not in ensemble.LONG
+            f"{key}: {value}"
+            for key, value in description.items()
+            if key not in (*ensemble.LONG, "learnt", "loop")
         )
         answer(description | {"kind": "model"}, as_json=as_json, words=words)
         return

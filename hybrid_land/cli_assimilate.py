@@ -139,12 +139,12 @@ def assimilate_command(
     from assimilation.diagnose import diagnose as diagnosed
     from assimilation.gradients import window_problem
     from assimilation.verification import withhold as shared_out
+    from hybrid_land.any_model import load_model
     from hybrid_land.cli import answer, listed, open_data, progress_of, tell
     from hybrid_land.columns import require_model_fits
     from hybrid_land.data import save
     from hybrid_land.data.files import require_folder, require_writable
     from hybrid_land.data.first_guess import read_first_guess
-    from hybrid_land.models.store import load_model
 
     require_writable(out)
     if figures is not None:

@@ -55,6 +55,12 @@ OPTIONS = {
         *("--chi-squared", "--desroziers", "--innovations", "--rank", "--diagnose", "--figures"),
         "--json",
     ],
+    "learn-error": [
+        *("MODEL", "DATA", "--obs", "--out", "--truth", "--first-guess", "--cycles", "--held-out"),
+        *("--hidden", "--forecast-days", "--updates", "--rate", "--prior", "--members"),
+        *("--lag-days", "--background-error", "--growth", "--rain-error", "--seed", "--restart"),
+        "--json",
+    ],
     "observe": ["SOURCE...", "--data", "--out", "--product", "--overpass", "--rescale", "--json"],
     "calibrate": [
         *("MODEL", "DATA", "--obs", "--out", "--parameters", "--method", "--chains", "--warmup"),

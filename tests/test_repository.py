@@ -182,7 +182,10 @@ ARROWS = [
     (
         "hybrid_land",
         ("assimilation", "calibration"),
-        ("cli.py", "cli_assimilate.py", "cli_assimilate_options.py", "cli_observe.py", "demo"),
+        (
+            *("cli.py", "cli_assimilate.py", "cli_assimilate_options.py", "cli_learn_error.py"),
+            *("cli_observe.py", "any_model.py", "learnt_report.py", "demo"),
+        ),
     ),
     ("hybrid_land/variables.py", PACKAGES, ()),
     ("hybrid_land/errors.py", PACKAGES, ()),

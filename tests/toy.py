@@ -76,3 +76,28 @@ class Weathered(Buckets):
         wet = state["swvl1"] / parameters["theta_cap"]
         sun = forcing["met_swdown"] / 500.0
         return new, {"slhf": -100.0 * wet * wet * (1.0 + parameters["cvl"]) * sun}
+
+
+@jax.tree_util.register_static
+class Networked(Weathered):
+    """`Weathered` with a place for a network, whose output z dries the top layer.
+
+    w1' = (w1' of Weathered) - z / 100,   z = wrong + more(w1 / theta_cap - 1, shortwave / 500)
+    """
+
+    inputs = ("wet", "sun")
+    heads = {"drying": 0.0}  # noqa: RUF012
+
+    def __init__(self, wrong=0.0):
+        super().__init__()
+        self.wrong = wrong
+
+    def step(self, parameters, state, forcing):
+        return self.corrected(parameters, state, forcing, lambda x_norm: 0.0)
+
+    def corrected(self, parameters, state, forcing, more):
+        new, diagnostics = super().step(parameters, state, forcing)
+        wet = state["swvl1"] / parameters["theta_cap"] - 1.0
+        x_norm = jnp.stack([wet, forcing["met_swdown"] / 500.0])
+        z = self.wrong + more(x_norm) + jnp.zeros_like(x_norm[:1])
+        return new | {"swvl1": new["swvl1"] - 0.01 * z[0]}, diagnostics

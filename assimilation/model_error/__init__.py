@@ -1,6 +1,8 @@
 """The loop that learns a model's error: reanalysis, correction, hybrid, and round again."""
 
+from assimilation.model_error.forecasts import Forecasts, fit_forecasts
 from assimilation.model_error.hybrid import Hybrid, make_hybrid
+from assimilation.model_error.land import LandLearnt, LandLoop, LandRound, learn_land_error
 from assimilation.model_error.loop import Learnt, Loop, Round, learn_error
 from assimilation.model_error.networks import ColumnNetwork, RingNetwork, weights_in
 from assimilation.model_error.offline import Offline, fit_offline
@@ -11,7 +13,11 @@ from assimilation.model_error.store import load_hybrid, save_hybrid
 __all__ = [
     "ColumnNetwork",
     "Estimate",
+    "Forecasts",
     "Hybrid",
+    "LandLearnt",
+    "LandLoop",
+    "LandRound",
     "Learnt",
     "Loop",
     "Offline",
@@ -19,9 +25,11 @@ __all__ = [
     "Pairs",
     "RingNetwork",
     "Round",
+    "fit_forecasts",
     "fit_offline",
     "fit_online",
     "learn_error",
+    "learn_land_error",
     "load_hybrid",
     "make_hybrid",
     "make_pairs",

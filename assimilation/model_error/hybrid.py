@@ -1,6 +1,6 @@
 """A model and its learnt correction: again a model with the `step` interface."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from assimilation.runge_kutta import runge_kutta
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
 
-FORMS = ("resolvent", "tendency")
+FORMS = ("resolvent", "tendency", "inside")
 # How increments enter a state after the step: (parameters, state before them, increments) to the
 # state after them and the diagnostics they make. Named, because a saved hybrid says which.
 Applied = Callable[[Parameters, State, State], tuple[State, Diagnostics]]
@@ -47,6 +47,29 @@ class Differential(Protocol):
         ...
 
 
+@runtime_checkable
+class Correctable(Protocol):
+    """A model with a network inside, to whose output another's can be added.
+
+    Attributes:
+        inputs: names of the network's inputs.
+        heads: names of its outputs.
+    """
+
+    inputs: tuple[str, ...]
+    heads: Mapping[str, float]
+
+    def corrected(
+        self,
+        parameters: Parameters,
+        state: State,
+        forcing: Forcing,
+        more: Callable[[Array], Array | float],
+    ) -> tuple[State, Diagnostics]:
+        """The step with `more` of the normalised inputs `[input, column]` added to the outputs."""
+        ...
+
+
 @jax.tree_util.register_dataclass
 @dataclass
 class Hybrid:
@@ -54,13 +77,15 @@ class Hybrid:
 
     In the resolvent's form, x(k) = M(x(k-1)) + n(x(k-1)): any model, the correction of a step is
     added after it. In the tendency's form, dx/dt = m(x) + n(x), which the classical Runge-Kutta
-    method integrates over the model's own step: for a model with `rates`. Data fields are a
-    pytree; the form is static.
+    method integrates over the model's own step: for a model with `rates`. Inside, the correction
+    is added to the output of the model's own network, so that what the model does with it (moves
+    water, keeps bounds, closes budgets) holds for the hybrid as well: for a model with
+    `corrected`. Data fields are a pytree; the form is static.
 
     Attributes:
         base: the model that is corrected.
         correction: the network; called as `correction(parameters, state, forcing)`.
-        form: `resolvent` or `tendency`.
+        form: one of `FORMS`.
         applied: how increments enter the state, a name in `APPLIED`; for the resolvent's form.
         time_step: length of a step, s.
         prognostic: names in the state.
@@ -75,12 +100,19 @@ class Hybrid:
     prognostic: tuple[str, ...] = field(metadata={"static": True})
     diagnostic: tuple[str, ...] = field(metadata={"static": True})
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names that a Dataset must have to be run: the model's."""
+        return self.base.required
+
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing
     ) -> tuple[State, Diagnostics]:
         """State after a step. See `hybrid_land.interface.Model`."""
         if self.form == "tendency":
             return self._integrated(parameters, state, forcing), {}
+        if self.form == "inside":
+            return self.base.corrected(parameters, state, forcing, self.correction.of_rows)
         after, diagnostics = self.base.step(parameters, state, forcing)
         increments = self.correction(parameters, state, forcing)
         corrected, own = APPLIED[self.applied][0](parameters, after, increments)
@@ -107,7 +139,7 @@ def make_hybrid(
             of variables that the model does not have.
     """
     if form not in FORMS:
-        raise InputError(f"form {form!r} of a correction, expected resolvent or tendency; choose")
+        raise InputError(f"form {form!r} of a correction, expected {', '.join(FORMS)}; choose")
     if form == "tendency" and not isinstance(base, Differential):
         raise InputError(
             f"a correction of the tendency needs a model with rates, and {type(base).__name__} "
@@ -122,11 +154,19 @@ def make_hybrid(
         raise InputError(
             f"increments applied by {applied!r}, expected one of {', '.join(APPLIED)}; choose one"
         )
-    strange = [name for name in correction.names if name not in base.prognostic]
-    if strange:
+    corrected = tuple(base.prognostic)
+    if form == "inside":
+        inside = require_correctable(base)
+        if getattr(correction, "inputs", ()) != tuple(inside.inputs):
+            raise InputError(
+                "a correction inside must have the inputs of the model's network; give those"
+            )
+        corrected = tuple(inside.heads)
+    strange = [name for name in correction.names if name not in corrected]
+    if strange or (form == "inside" and correction.names != corrected):
         raise InputError(
-            f"the correction is of {strange[0]!r}, expected variables of the model "
-            f"({', '.join(base.prognostic[:5])}, ...); name those"
+            f"the correction is of {(strange or ['too little'])[0]!r}, expected variables of the "
+            f"model ({', '.join(corrected[:5])}, ...); name those"
         )
     return Hybrid(
         base=base,
@@ -136,6 +176,20 @@ def make_hybrid(
         time_step=base.time_step,
         prognostic=tuple(base.prognostic),
         diagnostic=(*base.diagnostic, *APPLIED[applied][1]),
+    )
+
+
+def require_correctable(model: Model) -> Correctable:
+    """The model, once it is known that a correction can act inside it.
+
+    Raises:
+        InputError: if it has no network inside.
+    """
+    if isinstance(model, Correctable):
+        return model
+    raise InputError(
+        f"a correction inside needs a model with a network, and {type(model).__name__} has none; "
+        "give an emulator"
     )
 
 

@@ -167,12 +167,15 @@ class ColumnNetwork(nnx.Module):
     def __call__(self, parameters: Parameters, state: State, forcing: Forcing) -> State:
         """The correction of each variable; raises `KeyError` for an input that nothing has."""
         known = {**parameters, **forcing, **state}
-        x = jnp.stack([known[name] for name in self.inputs])
-        x = jnp.clip((x - self.mean[...]) / self.spread[...], -_LIMIT, _LIMIT)[:, None]
+        out = self.of_rows(jnp.stack([known[name] for name in self.inputs]))
+        return dict(zip(self.names, out, strict=True))
+
+    def of_rows(self, rows: Float[Array, "input column"]) -> Float[Array, "name column"]:
+        """The same of the inputs as one array."""
+        x = jnp.clip((rows - self.mean[...]) / self.spread[...], -_LIMIT, _LIMIT)[:, None]
         for layer in self.layers:
             x = jnp.tanh(layer(x))
-        out = self.scale[...] * self.head(x)[:, 0]
-        return dict(zip(self.names, out, strict=True))
+        return self.scale[...] * self.head(x)[:, 0]
 
     @property
     def description(self) -> dict[str, Any]:

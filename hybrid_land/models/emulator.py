@@ -1,6 +1,6 @@
 """The emulator: an MLP inside a step that keeps soil water, snow and the water budget physical."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import jax
@@ -208,8 +208,22 @@ class Emulator(nnx.Module):
         self, parameters: Parameters, state: State, forcing: Forcing
     ) -> tuple[State, Diagnostics]:
         """State at t + 6 h and diagnostics of the step. See `hybrid_land.interface.Model`."""
+        return self.corrected(parameters, state, forcing, lambda x_norm: 0.0)
+
+    def corrected(
+        self,
+        parameters: Parameters,
+        state: State,
+        forcing: Forcing,
+        more: Callable[[Array], Array | float],
+    ) -> tuple[State, Diagnostics]:
+        """The step with `more(x_norm)` added to the rows of `heads`.
+
+        Water moves and closes and stays within bounds whatever is added, as for any weights.
+        """
         land = survey(parameters, state, forcing, time_step=self.time_step)
-        out = self.network(self._normalised(land, parameters, state, forcing))
+        x_norm = self._normalised(land, parameters, state, forcing)
+        out = self.network(x_norm) + more(x_norm)
         return decode(out, land, parameters, state, forcing, time_step=self.time_step)
 
 

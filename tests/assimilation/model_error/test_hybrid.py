@@ -252,7 +252,7 @@ def test_a_correction_of_columns_sees_forcing_and_parameters_and_is_kept(tmp_pat
 
 def test_what_cannot_be_a_hybrid_is_said(tmp_path):
     net = network()
-    with pytest.raises(InputError, match="'both' of a correction, expected resolvent or tendency"):
+    with pytest.raises(InputError, match="'both' of a correction, expected resolvent, tendency"):
         make_hybrid(BASE, net, form="both")
     with pytest.raises(InputError, match="Off has none; use the form resolvent"):
         make_hybrid(Off(BASE, {}), net, form="tendency")
