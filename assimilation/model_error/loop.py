@@ -170,7 +170,8 @@ def learn_error(
     for number in range(1, loop.most + 1):
         last = rounds[-1]
         own = jax.random.fold_in(key, 2 * number + 1)
-        states = {n: x[loop.spin_up :] for n, x in _states(last.run, members).items()}
+        clean = training - (loop.lag if last.run.smoother_mean is not None else 0)
+        states = {n: x[loop.spin_up :] for n, x in _states(last.run, members, clean).items()}
         weather = {name: x[first:last_record] for name, x in forcing.items()}
         if loop.method == "online":
             estimate = fit_online(
@@ -182,7 +183,9 @@ def learn_error(
                 options=online,
                 key=own,
             )
-            better, noise = estimate.hybrid, estimate.deviation / np.sqrt(online.steps)
+            # A random walk: the variance of a window, in the share of a cycle.
+            noise = estimate.deviation * np.sqrt(scheme.every / online.steps)
+            better = estimate.hybrid
             online = replace(online, deviation=max(1.5 * estimate.deviation, online.least))
         else:
             some = {name: x[: training - loop.spin_up + 1] for name, x in states.items()}
@@ -223,9 +226,16 @@ def held_out_score(run: Run, model: Model, observations: Observations, training:
     return score if np.isfinite(score) else float("inf")
 
 
-def _states(run: Run, members: Mapping[str, Array]) -> dict[str, Array]:
-    """Means at record 0 and the ends of the cycles, the smoother's where there is one."""
-    means = run.analysis_mean if run.smoother_mean is None else run.smoother_mean
+def _states(run: Run, members: Mapping[str, Array], clean: int) -> dict[str, Array]:
+    """Means at record 0 and the ends of the cycles.
+
+    The smoother's where there is one, but for those after the first `clean` cycles, which have
+    seen observations that are held out.
+    """
+    means = run.analysis_mean
+    if run.smoother_mean is not None:
+        size = run.smoother_mean.shape[1]
+        means = jnp.concatenate([run.smoother_mean[:clean], means[clean:, :size]])
     names = run.names[: means.shape[1]]
     return {
         name: jnp.concatenate([members[name].mean(axis=0)[None], means[:, k]])

@@ -114,7 +114,7 @@ def test_online_says_what_it_cannot_use(twin):
 def test_the_loop_gets_better_and_stops_by_itself(twin, method):
     loop = Loop(
         method=method,
-        most=4,
+        most=6,
         least_gain=0.02,
         noise=0.1,
         spin_up=20,
