@@ -13,7 +13,10 @@ from tests.kit import answered, run
 from tests.mistakes import fails, holds, observed, plain
 from tests.toy import Buckets, Networked
 
-QUICK = "--cycles 2 --members 4 --lag-days 2 --forecast-days 2 --updates 20 --rate 0.1 --prior 3 --hidden 2"
+QUICK = (
+    "--cycles 2 --members 4 --lag-days 2 --forecast-days 2 --updates 20 --rate 0.1 --prior 3 "
+    "--hidden 2"
+)
 COMMAND = f"learn-error model good.nc --obs obs.nc {QUICK} --held-out 0.5"
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array
 from scipy.spatial import KDTree
 
 from assimilation.lorenz96 import names
+from assimilation.operators import OBSERVABLES
 from hybrid_land.errors import InputError
 from hybrid_land.variables import EARTH_RADIUS, LAYER_THICKNESS, VARIABLES
 
@@ -123,6 +124,20 @@ def in_depth(
             f"observation, expected at least {apart.min():g} m; widen it"
         )
     return _grouped(variables, observables, taper)
+
+
+def by_kind(variables: Sequence[str], observables: Sequence[str]) -> Localisation:
+    """Temperatures see temperatures only, and the rest the rest (brightness temperatures, too).
+
+    A model whose skin is wrong would pass its error on to the soil's water, through correlations
+    that an ensemble of few members has by chance.
+    """
+
+    def warm(name: str) -> bool:
+        return OBSERVABLES[name].units == "K" and not name.startswith("brightness")
+
+    same = [[float(warm(v) == warm(o)) for o in observables] for v in variables]
+    return _grouped(variables, observables, np.array(same))
 
 
 def _depth(name: str) -> float:

@@ -17,6 +17,7 @@ from assimilation.filter_options import OWN_GROWTH, FilterOptions, filter_scheme
 from assimilation.filtering import first_members
 from assimilation.filters import Scheme, run_filter
 from assimilation.filters.forcing_errors import ForcingErrors, perturbed_forcing
+from assimilation.filters.localisation import by_kind
 from assimilation.model_error.forecasts import Forecasts, fit_forecasts, starts_of
 from assimilation.model_error.hybrid import Hybrid, make_hybrid, require_correctable
 from assimilation.model_error.networks import ColumnNetwork
@@ -120,7 +121,8 @@ def learn_land_error(
 ) -> LandLearnt:
     """Learn the error of a model of land columns from observations (Brajard et al. 2020).
 
-    A cycle: an ensemble Kalman smoother analyses all columns with the model it has; the
+    A cycle: an ensemble Kalman smoother analyses all columns with the model it has, soil water and
+    temperature apart (`localisation.by_kind`); the
     correction inside the model's network is learnt from forecasts that start from these analyses
     (`fit_forecasts`); the hybrid takes the model's place. The loop ends when a free run over all
     the time, on columns that nothing was learnt from, does not come nearer to their observations.
@@ -156,7 +158,11 @@ def learn_land_error(
         growth={n: x for n, x in loop.reanalysis.growth.items() if n in hybrid.prognostic},
     )
     observed = tuple(observations.values)
-    scheme = filter_scheme("enks", options, hybrid, parameters, data, observed)
+    scheme = replace(
+        filter_scheme("enks", options, hybrid, parameters, data, observed),
+        method="letkf",
+        localisation=by_kind(options.control, observed),
+    )
     starts_of(data.sizes["time"], scheme.every, loop.fit)
     given = (hybrid, data, observations, parameters, forcing, state)
     work = _Work(*given, loop, options, scheme, held_out)

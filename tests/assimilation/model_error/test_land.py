@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from assimilation import make_observations, read_observations
+from assimilation.filters.localisation import by_kind
 from assimilation.model_error import make_hybrid
 from assimilation.model_error.forecasts import Forecasts, fit_forecasts
 from assimilation.model_error.hybrid import trainable
@@ -165,6 +166,12 @@ def test_the_loop_gets_better_stops_and_goes_on_where_it_was_killed(truth, seen,
 def test_a_right_model_is_left_alone_and_stops_the_loop(truth, seen):
     found = learn_land_error(Networked(), truth, seen, loop=replace(LOOP, least_gain=0.2))
     assert (found.stopped, len(found.rounds)) == (True, 2)
+
+
+def test_water_and_temperature_are_analysed_apart():
+    found = by_kind(("swvl1", "swvl2", "stl1"), ("skt", "swvl1", "brightness_temperature_h"))
+    counts = np.asarray(found.within)[np.asarray(found.group)]
+    np.testing.assert_array_equal(counts, [[0, 1, 1], [0, 1, 1], [1, 0, 0]])
 
 
 def test_the_loop_refuses_what_it_cannot_split(truth, seen):
