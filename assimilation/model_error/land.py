@@ -178,7 +178,9 @@ def learn_land_error(
     for number in range(loop.most + 1):
         kept = None if restart is None else load_window(restart, number, settings=settings)
         if kept is not None:
-            made = replace(hybrid, correction=with_weights(hybrid.correction, kept, source=restart))
+            made = replace(
+                hybrid, correction=with_weights(hybrid.correction, kept, source=str(restart))
+            )
         else:
             made = work.better(rounds[-1].hybrid, number) if number else hybrid
         rounds.append(work.scored(made, rounds[0] if rounds else None))
@@ -255,11 +257,14 @@ class _Work:
             scheme=self.scheme,
             key=for_filter,
         )
-        smoothed = () if run.smoother_mean is None else run.names[: run.smoother_mean.shape[1]]
-        analyses = {}
-        for k, name in enumerate(run.names):
-            means = run.smoother_mean if name in smoothed else run.analysis_mean
-            analyses[name] = jnp.concatenate([members[name].mean(axis=0)[None], means[:, k]])
+        means = dict(zip(run.names, jnp.moveaxis(run.analysis_mean, 1, 0), strict=True))
+        if run.smoother_mean is not None:
+            analysed = run.names[: run.smoother_mean.shape[1]]
+            means |= dict(zip(analysed, jnp.moveaxis(run.smoother_mean, 1, 0), strict=True))
+        analyses = {
+            name: jnp.concatenate([members[name].mean(axis=0)[None], x])
+            for name, x in means.items()
+        }
         return fit_forecasts(
             *(hybrid, self.parameters, analyses, self.forcing, self.observations),
             every=self.scheme.every,
