@@ -41,6 +41,9 @@ def learn_error_command(
     held_out: Annotated[
         float, typer.Option(help="Share of the columns that nothing is learnt from.")
     ] = 0.2,
+    parameters: Annotated[
+        str, typer.Option(help="Correct these by factors: theta_cap,theta_pwp; else the network.")
+    ] = "",
     hidden: Annotated[str, typer.Option(help="Widths of the correction's hidden layers.")] = "6",
     forecast_days: Annotated[
         float, typer.Option(help="Length of the forecasts it is learnt from.")
@@ -48,8 +51,9 @@ def learn_error_command(
     updates: Annotated[int, typer.Option(min=1, help="Of the weights in a cycle.")] = 100,
     rate: Annotated[float, typer.Option(help="Of Adam; smaller where the cost rises.")] = 0.002,
     prior: Annotated[
-        float, typer.Option(help="How large corrections are thought to be, in the network's scale.")
-    ] = 0.3,
+        float | None,
+        typer.Option(help="How large corrections may be: 0.3 of the network's scale, or 20%."),
+    ] = None,
     members: Annotated[int, typer.Option(help="Of the smoother's ensemble.")] = 20,
     lag_days: Annotated[float, typer.Option(help="How far back the smoother corrects.")] = 10.0,
     background_error: Annotated[
@@ -70,6 +74,7 @@ def learn_error_command(
     """Learn a model's error from observations; leave a hybrid that every command takes."""
     from assimilation import read_observations
     from assimilation.filters.forcing_errors import ForcingErrors
+    from assimilation.model_error.ensemble_of_weights import EnsembleOfWeights
     from assimilation.model_error.forecasts import Forecasts
     from assimilation.model_error.land import LandLoop, learn_land_error
     from hybrid_land.any_model import load_model
@@ -83,7 +88,7 @@ def learn_error_command(
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: not empty, expected a new or empty folder; choose another")
     for option, value in (("--forecast-days", forecast_days), ("--rate", rate), ("--prior", prior)):
-        if not 0.0 < value < float("inf"):
+        if value is not None and not 0.0 < value < float("inf"):
             raise InputError(f"{option} is {value:g}, expected a number above 0; correct it")
     emulator = load_model(model)
     forcing = open_data(data)
@@ -102,13 +107,15 @@ def learn_error_command(
     loop = LandLoop(
         most=cycles,
         held_out=held_out,
+        parameters=tuple(name.strip() for name in parameters.split(",") if name.strip()),
+        ensemble=EnsembleOfWeights(prior=loop.ensemble.prior if prior is None else prior),
         hidden=_widths(hidden),
         reanalysis=replace(loop.reanalysis, **reanalysis),
         fit=Forecasts(
             steps=max(1, round(forecast_days * 86400.0 / time_step_of(forcing))),
             updates=updates,
             rate=rate,
-            prior=prior,
+            prior=loop.fit.prior if prior is None else prior,
         ),
         seed=seed,
     )

@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from hybrid_land.any_model import save_learnt
+from hybrid_land.columns import parameters_from
 from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.evaluation.budget import NEEDED, water_budget
 from hybrid_land.figures import MODEL, TRUTH, colour_of, label, paper_style, save_figure
@@ -34,7 +35,8 @@ def report_of(
 ) -> dict[str, Any]:
     """Write the hybrid, `learnt.json` and the figures; what `learnt.json` says.
 
-    Scores are those of free runs of the columns held out. With a truth, they hold RMSE of soil
+    Scores are those of free runs of the columns held out; `factors` those of corrected parameters,
+    mean and standard deviation over all columns. With a truth, they hold RMSE of soil
     water and temperature of layers 1 to 3 against it, by cycle.
 
     Args:
@@ -57,6 +59,12 @@ def report_of(
     for number, one in enumerate(learnt.rounds):
         row: dict[str, Any] = {"cycle": number, "score": one.score}
         row["departures"] = {n: _rms(x) for n, x in one.departures.items()}
+        if one.hybrid.form == "parameters":
+            found = one.hybrid.correction(parameters_from(data), {}, {})
+            factors = {name: np.exp(np.asarray(x)) for name, x in found.items()}
+            row["factors"] = {
+                name: {"mean": float(x.mean()), "sd": float(x.std())} for name, x in factors.items()
+            }
         if truth is not None or number == learnt.best:
             run = simulate(one.hybrid, held, initial=guess)
             last = run if number == learnt.best else last

@@ -57,9 +57,9 @@ OPTIONS = {
     ],
     "learn-error": [
         *("MODEL", "DATA", "--obs", "--out", "--truth", "--first-guess", "--cycles", "--held-out"),
-        *("--hidden", "--forecast-days", "--updates", "--rate", "--prior", "--members"),
-        *("--lag-days", "--background-error", "--growth", "--rain-error", "--seed", "--restart"),
-        "--json",
+        *("--parameters", "--hidden", "--forecast-days", "--updates", "--rate", "--prior"),
+        *("--members", "--lag-days", "--background-error", "--growth", "--rain-error", "--seed"),
+        *("--restart", "--json"),
     ],
     "observe": ["SOURCE...", "--data", "--out", "--product", "--overpass", "--rescale", "--json"],
     "calibrate": [

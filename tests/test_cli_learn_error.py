@@ -57,6 +57,22 @@ def test_it_leaves_a_hybrid_that_other_commands_take(wrong_place, capsys):
     assert [row["score"] for row in again["rounds"]] == scores
 
 
+def test_it_learns_the_factor_of_a_parameter(wrong_place, capsys, monkeypatch):
+    monkeypatch.setattr("hybrid_land.models.store.load_model", lambda _: Networked())
+    good = load("good.nc")
+    save(good.assign(clim_theta_cap=0.8 * good["clim_theta_cap"]), "dry.nc")
+    command = "learn-error model dry.nc --obs seen.nc --held-out 0.5 --cycles 1 --prior 0.3"
+    found, _ = answered(f"{command} --parameters theta_cap --out factors", capsys)
+    first, last = found["rounds"]
+    assert first["factors"]["theta_cap"] == {"mean": 1.0, "sd": 0.0}
+    assert last["factors"]["theta_cap"]["mean"] == pytest.approx(1.25, abs=0.15)
+    assert last["score"] < 0.9 * first["score"]
+    description = json.loads(Path("factors/model.json").read_text())
+    assert description["correction"]["names"] == ["theta_cap"]
+    assert description["loop"]["ensemble"]["prior"] == 0.3
+    run("rollout factors dry.nc --out factors.nc", capsys)
+
+
 def test_a_network_of_more_weights_than_analyses_is_told_of(wrong_place, capsys):
     few = COMMAND.replace("--hidden 2", "--hidden 30").replace("--cycles 2", "--cycles 1")
     _, told = answered(f"{few} --out many", capsys)
@@ -71,6 +87,9 @@ def test_a_model_without_a_network_is_refused(wrong_place, capsys, monkeypatch):
 
 MISTAKES = {
     "members": plain(f"{COMMAND} --members 1 --out none", "1 member", "expected at least 2"),
+    "parameter": plain(
+        f"{COMMAND} --parameters theta_gap --out none", "'theta_gap' is not a parameter", "correct"
+    ),
     "held out": plain(f"{COMMAND} --held-out 1 --out none", "1 of 2 columns held out"),
     "hidden": plain(f"{COMMAND} --hidden six --out none", "--hidden 'six'", "such as 6 or 16,8"),
     "long": plain(

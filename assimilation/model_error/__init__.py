@@ -1,5 +1,6 @@
 """The loop that learns a model's error: reanalysis, correction, hybrid, and round again."""
 
+from assimilation.model_error.ensemble_of_weights import EnsembleOfWeights, fit_ensemble
 from assimilation.model_error.forecasts import Forecasts, fit_forecasts
 from assimilation.model_error.hybrid import Hybrid, make_hybrid
 from assimilation.model_error.land import LandLearnt, LandLoop, LandRound, learn_land_error
@@ -12,6 +13,7 @@ from assimilation.model_error.store import load_hybrid, save_hybrid
 
 __all__ = [
     "ColumnNetwork",
+    "EnsembleOfWeights",
     "Estimate",
     "Forecasts",
     "Hybrid",
@@ -25,6 +27,7 @@ __all__ = [
     "Pairs",
     "RingNetwork",
     "Round",
+    "fit_ensemble",
     "fit_forecasts",
     "fit_offline",
     "fit_online",

@@ -14,7 +14,7 @@ from assimilation.runge_kutta import runge_kutta
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
 
-FORMS = ("resolvent", "tendency", "inside")
+FORMS = ("resolvent", "tendency", "inside", "parameters")
 # How increments enter a state after the step: (parameters, state before them, increments) to the
 # state after them and the diagnostics they make. Named, because a saved hybrid says which.
 Applied = Callable[[Parameters, State, State], tuple[State, Diagnostics]]
@@ -80,7 +80,9 @@ class Hybrid:
     method integrates over the model's own step: for a model with `rates`. Inside, the correction
     is added to the output of the model's own network, so that what the model does with it (moves
     water, keeps bounds, closes budgets) holds for the hybrid as well: for a model with
-    `corrected`. Data fields are a pytree; the form is static.
+    `corrected`. In the form of parameters, these are multiplied by exp(n(parameters)) before the
+    step, so that budgets close, too; nothing keeps them below or above one another. Data fields
+    are a pytree; the form is static.
 
     Attributes:
         base: the model that is corrected.
@@ -113,6 +115,10 @@ class Hybrid:
             return self._integrated(parameters, state, forcing), {}
         if self.form == "inside":
             return self.base.corrected(parameters, state, forcing, self.correction.of_rows)
+        if self.form == "parameters":
+            factors = self.correction(parameters, {}, {})
+            given = {name: parameters[name] * jnp.exp(x) for name, x in factors.items()}
+            return self.base.step({**parameters, **given}, state, forcing)
         after, diagnostics = self.base.step(parameters, state, forcing)
         increments = self.correction(parameters, state, forcing)
         corrected, own = APPLIED[self.applied][0](parameters, after, increments)
@@ -162,6 +168,8 @@ def make_hybrid(
                 "a correction inside must have the inputs of the model's network; give those"
             )
         corrected = tuple(inside.heads)
+    if form == "parameters":
+        corrected = tuple(correction.names)
     strange = [name for name in correction.names if name not in corrected]
     if strange or (form == "inside" and correction.names != corrected):
         raise InputError(

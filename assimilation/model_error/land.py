@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from assimilation.filtering import first_members
 from assimilation.filters import Scheme, run_filter
 from assimilation.filters.forcing_errors import ForcingErrors, perturbed_forcing
 from assimilation.filters.localisation import by_kind
+from assimilation.model_error.ensemble_of_weights import EnsembleOfWeights, fit_ensemble
 from assimilation.model_error.forecasts import Forecasts, fit_forecasts, starts_of
 from assimilation.model_error.hybrid import Hybrid, make_hybrid, require_correctable
 from assimilation.model_error.networks import ColumnNetwork
@@ -34,6 +34,7 @@ from hybrid_land.weights import named_weights, with_weights
 
 # A day: what a model that is wrong may add to its error, m3 m-3 and K.
 WRONG_GROWTH = OWN_GROWTH | {"stl1": 0.4, "stl2": 0.2, "stl3": 0.05, "stl4": 0.01}
+_OF_PLACES = ("theta_cap", "theta_pwp", "theta_sat", "cvl", "cvh")
 _WRONG_GUESS = dict.fromkeys(SOIL_WATER, 0.02) | dict.fromkeys(SOIL_TEMPERATURE, 0.5)
 
 
@@ -57,7 +58,10 @@ class LandLoop:
         most: cycles at most.
         least_gain: part by which the held-out score must fall for another cycle.
         held_out: share of the columns that no weight is learnt from.
-        hidden: widths of the correction's hidden layers.
+        parameters: to correct in place of the output of the model's network, by a factor that
+            depends on the column's soil and cover; learnt by `ensemble` from free runs.
+        ensemble: how a correction of parameters is learnt.
+        hidden: widths of the hidden layers of a correction inside.
         reanalysis: of the smoother (`enks`); of its variables, those that the model has.
         fit: how the correction is learnt.
         seed: of the columns held out, the network's first weights and the members.
@@ -66,6 +70,8 @@ class LandLoop:
     most: int = 3
     least_gain: float = 0.002
     held_out: float = 0.2
+    parameters: tuple[str, ...] = ()
+    ensemble: EnsembleOfWeights = field(default_factory=EnsembleOfWeights)
     hidden: tuple[int, ...] = (6,)
     reanalysis: FilterOptions = field(default_factory=_reanalysis)
     fit: Forecasts = field(default_factory=Forecasts)
@@ -122,13 +128,15 @@ def learn_land_error(
     """Learn the error of a model of land columns from observations (Brajard et al. 2020).
 
     A cycle: an ensemble Kalman smoother analyses all columns with the model it has, soil water and
-    temperature apart (`localisation.by_kind`); the
-    correction inside the model's network is learnt from forecasts that start from these analyses
-    (`fit_forecasts`); the hybrid takes the model's place. The loop ends when a free run over all
-    the time, on columns that nothing was learnt from, does not come nearer to their observations.
+    temperature apart (`localisation.by_kind`); the correction inside the model's network is learnt
+    from forecasts that start from these analyses (`fit_forecasts`), or that of parameters from
+    free runs alone (`fit_ensemble`); the hybrid takes the model's place. The loop ends when a free
+    run over all the time, on columns that nothing was learnt from, does not come nearer to their
+    observations.
 
     Args:
-        model: with a network inside (`hybrid.Correctable`), or a hybrid of one, to learn on.
+        model: with a network inside (`hybrid.Correctable`) unless parameters are corrected, or
+            a hybrid, to learn on.
         data: forcing and parameters with dims `(time, column)`, and the first state.
         observations: on the records of `data`.
         first_guess: prognostic variables with dim `column`, in place of the data's first state.
@@ -139,17 +147,23 @@ def learn_land_error(
         report: called with the number of each round and the round.
 
     Raises:
-        InputError: for a model without a network, fewer than two columns, a share held out that
-            leaves none, observations of nothing, and as the smoother and the fit do.
+        InputError: for a model without a network, a parameter that the data lack, fewer than two
+            columns, a share held out that leaves none, observations of nothing, and as the
+            smoother and the fit do.
 
     Warns:
         UserWarning: for fewer analyses than weights.
     """
     loop = loop or LandLoop()
-    hybrid = model if isinstance(model, Hybrid) else untrained(model, loop.hidden, seed=loop.seed)
     if held_out is None:
         held_out = drawn(data.sizes["column"], loop.held_out, seed=loop.seed)
     parameters, forcing = parameters_from(data), forcing_from(data)
+    if isinstance(model, Hybrid) and loop.parameters in ((), model.correction.names):
+        hybrid = model
+    elif loop.parameters:
+        hybrid = with_factors(model, loop.parameters, parameters)
+    else:
+        hybrid = untrained(model, loop.hidden, seed=loop.seed)
     first = data if first_guess is None else first_guess
     state = state_from(first, variables=hybrid.prognostic)
     options = replace(
@@ -171,6 +185,7 @@ def learn_land_error(
         [
             settings_of("learn-error", loop.reanalysis, [], 0, data, observations),
             *(loop.seed, np.flatnonzero(held_out).tolist(), loop.hidden, asdict(loop.fit)),
+            *(hybrid.correction.description, asdict(loop.ensemble)),
         ]
     )
     rounds: list[LandRound] = []
@@ -225,6 +240,31 @@ def untrained(model: Model, hidden: tuple[int, ...], *, seed: int = 0) -> Hybrid
     return make_hybrid(model, correction, form="inside")
 
 
+def with_factors(model: Model, names: tuple[str, ...], parameters: Parameters) -> Hybrid:
+    """The model with factors of parameters, log-linear in soil and cover, that are one as yet.
+
+    Raises:
+        InputError: for a parameter that is not there, or named twice.
+    """
+    wrong = [n for n in names if n not in parameters or names.count(n) > 1]
+    if wrong:
+        raise InputError(
+            f"{wrong[0]!r} is not a parameter of the data, or is named twice, expected some of "
+            f"{', '.join(sorted(parameters))}; correct it"
+        )
+    inputs = tuple(n for n in dict.fromkeys((*names, *_OF_PLACES)) if n in parameters)
+    rows = np.stack([np.asarray(parameters[n], np.float64) for n in inputs])
+    correction = ColumnNetwork(
+        inputs=inputs,
+        names=names,
+        hidden=(),
+        mean=rows.mean(axis=1),
+        spread=np.maximum(rows.std(axis=1), 1e-6),
+        rngs=nnx.Rngs(0),
+    )
+    return make_hybrid(model, correction, form="parameters")
+
+
 @dataclass(frozen=True)
 class _Work:
     """What every cycle needs."""
@@ -242,6 +282,11 @@ class _Work:
 
     def better(self, hybrid: Hybrid, number: int) -> Hybrid:
         """What a cycle makes of the last one's model."""
+        if hybrid.form == "parameters":
+            own = self._cut(~self.held_out)
+            return fit_ensemble(
+                hybrid, *own, options=self.loop.ensemble, seed=self.loop.seed + number
+            )[0]
         options = replace(self.reanalysis, seed=self.loop.seed + number)
         for_first, for_weather, for_filter = jax.random.split(jax.random.key(options.seed), 3)
         members = first_members(for_first, options, self.parameters, self.state)
@@ -272,20 +317,21 @@ class _Work:
             options=self.loop.fit,
         )[0]
 
+    def _cut(self, which: np.ndarray) -> tuple[Parameters, State, ForcingSeries, Observations]:
+        """What some columns are given, and what was observed there."""
+        columns = np.flatnonzero(which)
+        whole = self.parameters, self.state, self.forcing, self.observations
+        return jax.tree.map(lambda x: x[..., columns], whole)
+
     def scored(self, hybrid: Hybrid, first: LandRound | None) -> LandRound:
         """A model and its score."""
-        columns = np.flatnonzero(self.held_out)
-
-        def cut(tree: Any) -> Any:
-            return jax.tree.map(lambda x: x[..., columns], tree)
-
-        given = cut((self.parameters, self.state, self.forcing, self.observations))
+        given = self._cut(self.held_out)
         squares = run_compiled(_free_departures, hybrid, *given)
         count = {n: np.asarray(x.sum(axis=0)) for n, x in given[-1].mask.items()}
         if not any(x.any() for x in count.values()):
             raise InputError(
-                f"the {len(columns)} columns held out have no observation, expected some; give "
-                "more columns or observations"
+                f"the {self.held_out.sum()} columns held out have no observation, expected some; "
+                "give more columns or observations"
             )
         with np.errstate(invalid="ignore", divide="ignore"):
             departures = {n: np.sqrt(np.asarray(x) / count[n]) for n, x in squares.items()}
