@@ -42,7 +42,11 @@ def learn_error_command(
         float, typer.Option(help="Share of the columns that nothing is learnt from.")
     ] = 0.2,
     parameters: Annotated[
-        str, typer.Option(help="Correct these by factors: theta_cap,theta_pwp; else the network.")
+        str,
+        typer.Option(
+            help="Correct these (theta_cap,theta_pwp) by factors, from free runs: options of the "
+            "network and the smoother then count for nothing."
+        ),
     ] = "",
     hidden: Annotated[str, typer.Option(help="Widths of the correction's hidden layers.")] = "6",
     forecast_days: Annotated[

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from assimilation.filters import Scheme
 from assimilation.lorenz96 import Lorenz96
@@ -15,14 +14,13 @@ from assimilation.model_error import (
     Loop,
     Offline,
     Online,
-    RingNetwork,
     fit_offline,
     fit_online,
     learn_error,
-    make_hybrid,
 )
 from assimilation.model_error.course import make_twin
 from assimilation.model_error.hybrid import trainable
+from tests.assimilation.made_hybrid import untrained
 
 POINTS, CYCLES, EVERY = 8, 60, 2
 TRUTH = Lorenz96(points=POINTS, forcing=10.0)
@@ -33,18 +31,6 @@ KEY = jax.random.key(0)
 def twin():
     """Observed at each second step."""
     return make_twin(0, truth=TRUTH, cycles=CYCLES, later=0, members=10, error=0.1, every=EVERY)
-
-
-def untrained(base):
-    net = RingNetwork(
-        names=base.prognostic,
-        layers=((1, 1),),
-        products=True,
-        mean=3.0,
-        spread=4.0,
-        rngs=nnx.Rngs(0),
-    )
-    return make_hybrid(base, net, form="tendency")
 
 
 @pytest.mark.parametrize(("method", "most"), [("online", 1), ("offline", 2)])

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from assimilation.filters.inflation import additive_root, spread
 from assimilation.lorenz96 import Lorenz96, together
@@ -12,15 +11,14 @@ from assimilation.model_error import (
     Loop,
     Offline,
     Online,
-    RingNetwork,
     fit_offline,
     fit_online,
     learn_error,
-    make_hybrid,
 )
 from assimilation.model_error.course import analysis_rmse, forecast_rmse, make_twin
 from assimilation.model_error.loop import held_out_score
 from hybrid_land.errors import InputError
+from tests.assimilation.made_hybrid import untrained
 
 POINTS, CYCLES = 8, 240
 BASE = Lorenz96(points=POINTS)
@@ -33,19 +31,6 @@ def twin():
     return make_twin(0, truth=truth, cycles=CYCLES, later=200, members=10, error=0.1)
 
 
-def untrained():
-    """One channel of one point, and a constant: enough for another forcing and friction."""
-    net = RingNetwork(
-        names=BASE.prognostic,
-        layers=((1, 1),),
-        products=True,
-        mean=3.0,
-        spread=4.0,
-        rngs=nnx.Rngs(0),
-    )
-    return make_hybrid(BASE, net, form="tendency")
-
-
 def constant(hybrid):
     """The mean correction over the states that the truth takes."""
     x = jnp.linspace(-2.0, 8.0, POINTS)[:, None]
@@ -55,7 +40,7 @@ def constant(hybrid):
 def test_offline_finds_a_missing_forcing_from_the_truth(twin):
     options = Offline(updates=300, batch=32, rate=0.02, check_every=50)
     hybrid, history = fit_offline(
-        *(untrained(), {}, twin.truth, twin.forcing), options=options, key=jax.random.key(0)
+        *(untrained(BASE), {}, twin.truth, twin.forcing), options=options, key=jax.random.key(0)
     )
     assert constant(hybrid) == pytest.approx(2.0, abs=0.1)
     assert history["held_out"][-1] < 1e-5
@@ -67,16 +52,18 @@ def test_offline_leaves_out_what_is_missing_and_warns_of_few(twin):
     holes["x_3"] = holes["x_3"].at[50:150].set(jnp.nan)
     options = Offline(updates=2, check_every=1)
     hybrid, history = fit_offline(
-        *(untrained(), {}, holes, twin.forcing), options=options, key=jax.random.key(0)
+        *(untrained(BASE), {}, holes, twin.forcing), options=options, key=jax.random.key(0)
     )
     assert np.isfinite(history["loss"]).all()
     assert np.isfinite(constant(hybrid))
     few = {name: x[:12] for name, x in twin.truth.items()}
     with pytest.warns(UserWarning, match="9 analyses for a correction of 10 weights"):
-        fit_offline(*(untrained(), {}, few, twin.forcing), options=options, key=jax.random.key(0))
+        fit_offline(
+            *(untrained(BASE), {}, few, twin.forcing), options=options, key=jax.random.key(0)
+        )
     with pytest.raises(InputError, match="2 analyses in time for forecasts of 1 steps"):
         fit_offline(
-            *(untrained(), {}, {n: x[:2] for n, x in few.items()}, twin.forcing),
+            *(untrained(BASE), {}, {n: x[:2] for n, x in few.items()}, twin.forcing),
             key=jax.random.key(0),
         )
 
@@ -87,7 +74,7 @@ def test_online_finds_states_and_forcing_from_half_the_points(twin):
     guess = {n: x.astype(jnp.float32) for n, x in guess.items()}
     options = Online(sweeps=150, batch=24, state_rate=0.03, weight_rate=0.02)
     found = fit_online(
-        *(untrained(), {}, guess, twin.forcing, twin.observations),
+        *(untrained(BASE), {}, guess, twin.forcing, twin.observations),
         options=options,
         key=jax.random.key(0),
     )
@@ -102,7 +89,7 @@ def test_online_finds_states_and_forcing_from_half_the_points(twin):
 
 
 def test_online_says_what_it_cannot_use(twin):
-    given = (untrained(), {}, twin.truth, twin.forcing, twin.observations)
+    given = (untrained(BASE), {}, twin.truth, twin.forcing, twin.observations)
     with pytest.raises(InputError, match="make 1 windows of 200, expected two"):
         fit_online(*given, options=Online(steps=200), key=jax.random.key(0))
     broken = twin.truth | {"x_2": twin.truth["x_2"].at[10].set(jnp.inf)}
@@ -124,7 +111,7 @@ def test_the_loop_gets_better_and_stops_by_itself(twin, method):
     )
     told = []
     learnt = learn_error(
-        *(untrained(), {}, twin.members, twin.forcing, twin.observations),
+        *(untrained(BASE), {}, twin.members, twin.forcing, twin.observations),
         loop=loop,
         key=jax.random.key(0),
         report=lambda number, found: told.append(number),
@@ -144,7 +131,7 @@ def test_the_loop_gets_better_and_stops_by_itself(twin, method):
 
 
 def test_the_loop_says_what_leaves_nothing_to_learn(twin):
-    given = (untrained(), {}, twin.members, twin.forcing, twin.observations)
+    given = (untrained(BASE), {}, twin.members, twin.forcing, twin.observations)
     with pytest.raises(InputError, match="300 are spin-up"):
         learn_error(*given, loop=Loop(spin_up=300), key=jax.random.key(0))
     with pytest.raises(InputError, match="method 'both' of the loop"):
