@@ -42,30 +42,10 @@ def over_devices(
         result_axis: the same for the leaves of the result.
 
     Returns:
-        A function of the same arguments. It uses the most devices that divide the number of
-        columns, so a prime number of columns stays on one.
+        A function of the same arguments, compiled once for each `function`, whoever asks for it.
+        It uses the most devices that divide the number of columns, so a prime number of columns
+        stays on one.
     """
-
-    def spec(leaf: Any, axis: int) -> PartitionSpec:
-        return PartitionSpec(*([None] * (leaf.ndim - 1 if axis else 0)), _AXIS)
-
-    # By leaves: JAX would rebuild the pytrees with partitions in the place of arrays.
-    @partial(jax.jit, static_argnums=(0, 1))
-    def spread(tree: Any, over: tuple[NamedSharding, ...], *leaves: Any) -> Any:
-        def by_leaves(*leaves: Any) -> Any:
-            return function(*jax.tree.unflatten(tree, leaves))
-
-        results: Any = PartitionSpec(_AXIS)
-        if result_axis:
-            shapes = jax.eval_shape(by_leaves, *leaves)
-            results = jax.tree.map(lambda leaf: spec(leaf, result_axis), shapes)
-        return jax.shard_map(
-            by_leaves,
-            mesh=over[0].mesh,
-            in_specs=tuple(sharding.spec for sharding in over),
-            out_specs=results,
-            check_vma=False,
-        )(*leaves)
 
     def placed(*arguments: Any) -> Any:
         leaves, tree = jax.tree.flatten(arguments)
@@ -77,9 +57,38 @@ def over_devices(
         used = math.gcd(len(devices), leaves[0].shape[where[0]])
         mesh = Mesh(np.array(devices[:used]), (_AXIS,))
         over = tuple(
-            NamedSharding(mesh, spec(leaf, axis)) for leaf, axis in zip(leaves, where, strict=True)
+            NamedSharding(mesh, _spec(leaf, axis)) for leaf, axis in zip(leaves, where, strict=True)
         )
         # Wherever the arguments come from: another layout would be compiled for again.
-        return spread(tree, over, *jax.device_put(leaves, list(over)))
+        return _spread(function, result_axis, tree, over, *jax.device_put(leaves, list(over)))
 
     return placed
+
+
+def _spec(leaf: Any, axis: int) -> PartitionSpec:
+    return PartitionSpec(*([None] * (leaf.ndim - 1 if axis else 0)), _AXIS)
+
+
+# By leaves: JAX would rebuild the pytrees with partitions in the place of arrays.
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _spread(
+    function: Callable[..., Any],
+    result_axis: int,
+    tree: Any,
+    over: tuple[NamedSharding, ...],
+    *leaves: Any,
+) -> Any:
+    def by_leaves(*leaves: Any) -> Any:
+        return function(*jax.tree.unflatten(tree, leaves))
+
+    results: Any = PartitionSpec(_AXIS)
+    if result_axis:
+        shapes = jax.eval_shape(by_leaves, *leaves)
+        results = jax.tree.map(lambda leaf: _spec(leaf, result_axis), shapes)
+    return jax.shard_map(
+        by_leaves,
+        mesh=over[0].mesh,
+        in_specs=tuple(sharding.spec for sharding in over),
+        out_specs=results,
+        check_vma=False,
+    )(*leaves)

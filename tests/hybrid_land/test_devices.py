@@ -62,3 +62,16 @@ def test_a_second_call_from_another_layout_is_not_compiled_again() -> None:
     np.testing.assert_allclose(spread(once), 2.0)
     np.testing.assert_allclose(spread(np.zeros(4, np.float32)), 1.0)
     assert len(traced) == first
+
+
+def test_a_function_is_compiled_once_whoever_asks() -> None:
+    traced = []
+
+    def work(x: jax.Array) -> jax.Array:
+        traced.append(x.shape)
+        return 2.0 * x
+
+    for _ in range(3):
+        found = over_devices(work, axes=(0,))(jnp.arange(4.0))
+    np.testing.assert_array_equal(found, 2.0 * np.arange(4.0))
+    assert len(traced) == 1
