@@ -28,7 +28,7 @@ def make_posterior(
 
     Args:
         draws: name to `[chain, draw, column]`.
-        statistics: of the sampler, same shape.
+        statistics: of the method, same shape or `[column]`.
         prior: name to `[draw, column]`.
         data: whose columns they belong to.
         facts: attributes of the posterior group.
@@ -40,12 +40,13 @@ def make_posterior(
     }
     made = {}
     for group, arrays in groups.items():
+        dims = ("chain", "draw", "column")
         dataset = xr.Dataset(
-            {name: (("chain", "draw", "column"), values) for name, values in arrays.items()}
+            {name: (dims[-values.ndim :], values) for name, values in arrays.items()}
         )
-        dataset = dataset.assign_coords(
-            chain=np.arange(dataset.sizes["chain"]), draw=np.arange(dataset.sizes["draw"])
-        )
+        for dim in dims[:2]:
+            if dim in dataset.sizes:
+                dataset = dataset.assign_coords({dim: np.arange(dataset.sizes[dim])})
         for name in ("column", "lat", "lon"):
             if name in data and data[name].dims == ("column",):
                 dataset = dataset.assign_coords({name: ("column", data[name].to_numpy())})
@@ -122,7 +123,8 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
                 f"column {label}: {key} {row['mean'][i]:.3f} {units}, 90% in "
                 f"[{low[i]:.3f}, {high[i]:.3f}]"
             )
-    divergent = int(posterior["sample_stats"]["diverging"].sum())
+    statistics = posterior["sample_stats"]
+    divergent = int(statistics["diverging"].sum()) if "diverging" in statistics else 0
     if single:
         lines.append("one chain: whether it has converged is not known; run 4")
     elif worst < _AGREED:

@@ -4,11 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import calibration.estimate
 from assimilation import make_observations, read_observations
 from assimilation.observations import Observations
 from assimilation.operators import on_records
 from calibration import calibrate
+from calibration.covariance import Errors
+from calibration.methods import METHODS
 from hybrid_land.columns import forcing_from, parameters_from, state_from
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
@@ -46,19 +47,15 @@ def observations(data):
 
 @pytest.fixture
 def handed(monkeypatch):
-    """What reaches the sampler, which is replaced by one that draws nothing."""
+    """What reaches the method, which is replaced by one that draws nothing."""
     found = {}
 
-    def sampler(model, parameters, state, forcing, evidence, **options):
-        found.update(
-            parameters=parameters, state=state, forcing=forcing, evidence=evidence, **options
-        )
-        shape = (options["chains"], options["draws"], state["swvl1"].shape[0])
-        drawn = {name: np.ones(shape) for name in options["names"]}
-        statistics = {"diverging": np.zeros(shape, bool)}
-        return drawn, statistics, {name: x[0] for name, x in drawn.items()}
+    def method(problem, *, key, progress, chains=4, draws=6):
+        found.update(problem=problem, chains=chains, draws=draws)
+        shape = (chains, draws, len(problem.names), problem.count)
+        return np.zeros(shape), {"diverging": np.zeros((chains, draws, problem.count), bool)}
 
-    monkeypatch.setattr(calibration.estimate, "sample_columns", sampler)
+    monkeypatch.setitem(METHODS, "nuts", method)
     return found
 
 
@@ -90,9 +87,9 @@ def test_field_capacity_is_found(data, observations):
 
 
 def test_attributes_say_what_was_done(data, observations, handed):
-    attributes = calibrate(Rained(), data, observations, warmup=7, seed=5)["posterior"].attrs
+    attributes = calibrate(Rained(), data, observations, draws=7, seed=5)["posterior"].attrs
     assert attributes["method"] == "nuts"
-    assert attributes["warmup"] == 7
+    assert attributes["draws"] == 7
     assert attributes["seed"] == 5
     assert attributes["observations"] == float(observations.count.sum()) > 0
     assert attributes["observables"] == "swvl1"
@@ -101,16 +98,19 @@ def test_attributes_say_what_was_done(data, observations, handed):
 
 
 def test_model_error_is_what_the_model_carries_unless_given(data, observations, handed):
-    def largest(model, **options):
+    def spread(model, **options):
+        """Of the first observation: W begins with one over it."""
         calibrate(model, data, observations, **options)
-        return float(handed["evidence"].factor["swvl1"].max())
+        *_, matrix = handed["problem"].columns
+        return 1.0 / float(matrix[0, 0, 0])
 
-    assert largest(Rained()) == pytest.approx(0.004)
-    assert largest(Rained(), model_error={"swvl1": 0.03}) == pytest.approx(0.03)
-    assert largest(Rained(), model_error={}) == 0.0
+    assert spread(Rained()) == pytest.approx(np.hypot(0.002, 0.004))
+    given = Errors(representativeness={"swvl1": 0.01}, correlated={}, model={"swvl1": 0.03})
+    assert spread(Rained(), errors=given) == pytest.approx(np.sqrt(0.002**2 + 0.01**2 + 0.03**2))
+    assert spread(Rained(), errors=Errors({}, {}, {})) == pytest.approx(0.002)
     silent = Buckets()
     silent.required = Rained.required
-    assert largest(silent) == 0.0
+    assert spread(silent) == pytest.approx(0.002)
 
 
 def test_the_first_state_and_the_records_up_to_the_last_observation_are_used(
@@ -123,18 +123,19 @@ def test_the_first_state_and_the_records_up_to_the_last_observation_are_used(
     )
     calibrate(Rained(), data, early, parameters=("theta_pwp", "theta_cap"), chains=3, draws=11)
     last = int(np.flatnonzero(np.asarray(early.mask["swvl1"]).any(axis=1)).max())
-    assert handed["forcing"]["met_rainf"].shape == (last + 1, 2)
-    assert float(handed["evidence"].record.max()) == last
-    assert set(handed["state"]) == set(LAYERS)
-    np.testing.assert_allclose(handed["state"]["swvl3"], data["swvl3"][0], rtol=1e-6)
-    assert handed["names"] == ("theta_pwp", "theta_cap")
+    _, state, forcing, _ = handed["problem"].columns
+    assert forcing["met_rainf"].shape == (last + 1, 2)
+    assert set(state) == set(LAYERS)
+    np.testing.assert_allclose(state["swvl3"], data["swvl3"][0], rtol=1e-6)
+    assert handed["problem"].names == ("theta_pwp", "theta_cap")
     assert (handed["chains"], handed["draws"]) == (3, 11)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"method": "abc"}, "method 'abc' is not known, expected nuts; use that"),
+        ({"method": "abc"}, "method 'abc' is not known, expected nuts.*; use that"),
+        ({"members": 3}, "option 'members' is not one of nuts, expected chains, draws; leave it"),
         ({"parameters": ("porosity",)}, "'porosity' cannot be estimated"),
         ({"parameters": ("theta_cap", "theta_cap")}, "named twice"),
         ({"parameters": ()}, "no parameter to estimate"),

@@ -1,0 +1,13 @@
+"""Every method of calibration by name.
+
+Each is `method(problem, *, key, progress, **options)` and gives draws of the standard normal
+parameters `[chain, draw, parameter, column]` and statistics by name, `[chain, draw, column]` or
+`[column]`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from calibration.nuts import nuts
+
+METHODS: dict[str, Callable[..., Any]] = {"nuts": nuts}
