@@ -86,6 +86,9 @@ def posterior_of(
 ) -> az.InferenceData:
     """Run a method on a problem, and put its draws and the prior's into InferenceData.
 
+    The draws of the standard normal parameters are its group `unconstrained_posterior`, from
+    which `calibration.checks` begins.
+
     Args:
         problem: of all columns.
         run: a method, called with the problem, `key` and `progress`.
@@ -100,7 +103,13 @@ def posterior_of(
     values = problem.parameters(z.reshape(draws, size, count))
     prior = problem.parameters(jax.random.normal(of_prior, (draws, size, count)))
     chains = {name: x.reshape(z.shape[0], z.shape[1], count) for name, x in values.items()}
-    return make_posterior(chains, statistics, prior, data, facts=facts)
+    posterior = make_posterior(chains, statistics, prior, data, facts=facts)
+    standard = xr.Dataset(
+        {"z": (("chain", "draw", "parameter", "column"), z)},
+        coords={"parameter": list(problem.names)},
+    )
+    posterior.add_groups(unconstrained_posterior=standard)
+    return posterior
 
 
 def _method(name: str, options: Mapping[str, Any]) -> Callable[..., Any]:

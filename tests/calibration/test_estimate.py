@@ -73,6 +73,10 @@ def test_field_capacity_is_found(data, observations):
     drawn = posterior["posterior"]["theta_cap"]
     assert drawn.dims == ("chain", "draw", "column")
     assert drawn.shape == (2, 40, 2)
+    standard = posterior["unconstrained_posterior"]["z"]
+    assert standard.dims == ("chain", "draw", "parameter", "column")
+    # Field capacity grows with its standard normal number.
+    assert (np.argsort(standard[0, :, 0, 1]) == np.argsort(drawn[0, :, 1])).mean() > 0.9
     assert drawn.attrs["units"] == "m3 m-3"
     assert list(drawn["column"].to_numpy()) == [103, 108]
     np.testing.assert_array_equal(posterior["posterior"]["lat"], data["lat"])

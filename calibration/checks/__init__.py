@@ -1,0 +1,1 @@
+"""Checks of a posterior: each a result, its words and its figure."""
