@@ -18,11 +18,23 @@ from hybrid_land.variables import SOIL_WATER
 if TYPE_CHECKING:
     from assimilation.model_error.land import LandRound
 
+    Context = typer.Context
+else:
+    # What typer hands over: its own click's or click's, the base of its annotation either way.
+    Context = typer.Context.__mro__[1]
+
 learn_error_app = typer.Typer()
+
+# What factors of parameters, which are learnt from free runs, have no use for.
+_OF_THE_NETWORK = (
+    *("hidden", "forecast_days", "updates", "rate", "members", "lag_days"),
+    *("background_error", "growth", "rain_error"),
+)
 
 
 @learn_error_app.command("learn-error")
 def learn_error_command(
+    context: Context,
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A run directory, a hybrid, or a shipped name.")
     ],
@@ -44,8 +56,8 @@ def learn_error_command(
     parameters: Annotated[
         str,
         typer.Option(
-            help="Correct these (theta_cap,theta_pwp) by factors, from free runs: options of the "
-            "network and the smoother then count for nothing."
+            help="Correct these (theta_cap,theta_pwp) by factors, from free runs, without a "
+            "network or a smoother."
         ),
     ] = "",
     hidden: Annotated[str, typer.Option(help="Widths of the correction's hidden layers.")] = "6",
@@ -88,6 +100,14 @@ def learn_error_command(
     from hybrid_land.data.first_guess import read_first_guess
     from hybrid_land.learnt_report import report_of
 
+    if parameters:
+        for option in _OF_THE_NETWORK:
+            source = context.get_parameter_source(option)
+            if source is not None and source.name == "COMMANDLINE":
+                raise InputError(
+                    f"--{option.replace('_', '-')} with --parameters, expected it for a network "
+                    "alone: factors are learnt from free runs; leave one of the two out"
+                )
     require_folder(out)
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: not empty, expected a new or empty folder; choose another")

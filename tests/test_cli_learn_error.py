@@ -88,7 +88,8 @@ def test_a_model_without_a_network_is_refused(wrong_place, capsys, monkeypatch):
 MISTAKES = {
     "members": plain(f"{COMMAND} --members 1 --out none", "1 member", "expected at least 2"),
     "parameter": plain(
-        f"{COMMAND} --parameters theta_gap --out none", "'theta_gap' is not a parameter", "correct"
+        f"{COMMAND.replace(QUICK, '--cycles 1')} --parameters theta_gap --out none",
+        *("'theta_gap' is not a parameter", "correct"),
     ),
     "held out": plain(f"{COMMAND} --held-out 1 --out none", "1 of 2 columns held out"),
     "hidden": plain(f"{COMMAND} --hidden six --out none", "--hidden 'six'", "such as 6 or 16,8"),
@@ -99,6 +100,10 @@ MISTAKES = {
     "growth": plain(f"{COMMAND} --growth swvl1 --out none", "--growth 'swvl1'", "name=number"),
     "lag": plain(f"{COMMAND} --lag-days 0.1 --out none", "lag of 0.1 days", "at least a cycle"),
     "rain": plain(f"{COMMAND} --rain-error -1 --out none", "precipitation is -1"),
+    "both": plain(
+        f"{COMMAND.replace(QUICK, '--lag-days 9')} --parameters theta_cap --out none",
+        *("--lag-days with --parameters", "leave one"),
+    ),
     "full": plain(f"{COMMAND} --out model", "model: not empty", "new or empty folder"),
     "model": plain(f"{COMMAND} --out none".replace("model ", "absent ", 1), "absent: no model"),
     "error": observed(
