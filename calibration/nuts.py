@@ -14,9 +14,9 @@ from calibration.problem import Problem, chosen_columns, log_posterior
 from hybrid_land.devices import over_devices
 
 _PRIOR_DRAWS = 24  # of each column, from which chains start
-_WARMUP_TO_ADAPT = 150  # transitions: Stan's first and last window and two between, at the least
-_STEP, _SHORT_STEP = 1.4, 0.4  # in standard deviations, where the step size is not adapted
-_SHORT_SHARE = 0.2  # of transitions
+_STEP, _SHORT_STEP = 1.4, 0.4  # in standard deviations, of one parameter
+_SHORT_EVERY = 5  # transitions
+_DEPTH = 6  # of the trees of several parameters
 _ROUNDS = 2  # of importance sampling after the prior
 _WIDEN = 2.0  # of a round's draws beyond the weighted spread of those before
 _GAPS = 10.0  # between the draws of the round before, the least spread of a round's draws
@@ -30,7 +30,7 @@ def nuts(
     chains: int = 4,
     warmup: int = 200,
     draws: int = 300,
-    max_tree_depth: int = 6,
+    max_tree_depth: int | None = None,
     target_acceptance: float = 0.8,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Float[np.ndarray, "chain draw parameter column"], dict[str, np.ndarray]]:
@@ -38,16 +38,18 @@ def nuts(
 
     Columns are independent and each has its own step size and mass matrix; all columns and chains
     move in lockstep as one batch. Chains start, and have their first mass matrix, from importance
-    sampling (`starts`); for one parameter, a warm-up of fewer than 150 transitions keeps that,
-    because it would adapt to noise, and mixes two step sizes.
+    sampling (`starts`). For one parameter that is kept, with two step sizes in turn and trees of
+    one step: a batch waits for its longest tree, and one long step already crosses the posterior.
 
     Args:
         problem: of all columns.
         key: for the random numbers.
         chains: of each column.
-        warmup: transitions before those kept, in which step size and mass matrix adapt.
+        warmup: transitions before those kept, in which step size and mass matrix adapt if there
+            is more than one parameter.
         draws: kept of each chain.
-        max_tree_depth: of a trajectory, 2^depth - 1 steps at most.
+        max_tree_depth: of a trajectory, 2^depth - 1 steps at most; by default 6, and 1 for one
+            parameter.
         target_acceptance: of the step size's adaptation.
         progress: called with transitions done and in all.
 
@@ -64,7 +66,8 @@ def nuts(
         energy, slope = jax.value_and_grad(potential)(z, lane)
         return ParamInfo(z, energy, slope)
 
-    adapting = warmup >= _WARMUP_TO_ADAPT or len(problem.names) > 1
+    adapting = len(problem.names) > 1
+    depth = max_tree_depth or (_DEPTH if adapting else 1)
 
     def kernel_for(lane: Any, variance: Array) -> NUTS:
         return NUTS(
@@ -72,7 +75,7 @@ def nuts(
             inverse_mass_matrix=variance,
             adapt_step_size=adapting,
             adapt_mass_matrix=adapting,
-            max_tree_depth=max_tree_depth,
+            max_tree_depth=depth,
             target_accept_prob=target_acceptance,
         )
 
@@ -80,11 +83,12 @@ def nuts(
         return kernel_for(lane, variance).init(lane_key, warmup, point, (), {})
 
     def resized(chain: Any) -> Any:
-        """Long steps and now and then a short one, which a tail too steep for the long lets go."""
-        # Far from the few numbers whose keys are those that `split` hands to the transition.
-        own = jax.random.fold_in(chain.rng_key, 2**20)
-        short = jax.random.bernoulli(own, _SHORT_SHARE)
-        size = jnp.where(short, _SHORT_STEP, _STEP)
+        """Long steps and now and then a short one, which a tail too steep for the long lets go.
+
+        Short in all lanes at once: where trees are deep, a short step makes a long one, which the
+        batch waits for.
+        """
+        size = jnp.where(chain.i % _SHORT_EVERY == 0, _SHORT_STEP, _STEP)
         return chain._replace(adapt_state=chain.adapt_state._replace(step_size=size))
 
     def advance(lane: Any, variance: Array, chain: Any) -> tuple[Any, Any]:
