@@ -1,1 +1,5 @@
-"""Checks of a posterior: each a result, its words and its figure."""
+"""Checks of a posterior: each a function, its words, its figure and a name in `CHECKS`."""
+
+from calibration.checks.run import CHECKS, Posterior, require_checks, run_checks
+
+__all__ = ["CHECKS", "Posterior", "require_checks", "run_checks"]

@@ -16,7 +16,8 @@ _FOLDS = 5
 
 
 def energy_distance(
-    first: Float[np.ndarray, "draw parameter"], second: Float[np.ndarray, "draw parameter"]
+    first: Float[np.ndarray, "draw parameter"],
+    second: Float[np.ndarray, "other_draw parameter"],
 ) -> float:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'| (Szekely and Rizzo 2013), from independent draws.
 
@@ -59,7 +60,7 @@ def classifier_accuracy(
 
 def compare(
     first: Float[np.ndarray, "draw parameter column"],
-    second: Float[np.ndarray, "draw parameter column"],
+    second: Float[np.ndarray, "other_draw parameter column"],
     *,
     names: Sequence[str] = ("the first", "the second"),
     seed: int = 0,
@@ -68,7 +69,7 @@ def compare(
 
     Args:
         first: independent draws of z, or physical parameters.
-        second: of the same.
+        second: of the same; as many as both have are compared.
         names: of the two, for the words.
         seed: of the classifier's folds.
 
