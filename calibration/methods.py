@@ -8,10 +8,12 @@ parameters `[chain, draw, parameter, column]` and statistics by name, `[chain, d
 from collections.abc import Callable
 from typing import Any
 
+from calibration.history import history
 from calibration.laplace import laplace
 from calibration.nuts import nuts
 
 METHODS: dict[str, Callable[..., Any]] = {
     "nuts": nuts,
     "laplace": laplace,
+    "history": history,
 }

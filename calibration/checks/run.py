@@ -97,7 +97,7 @@ def _comparison(given: Posterior) -> Found:
         thinned(given.z, _COMPARED), thinned(other, _COMPARED), names=("posterior", given.against)
     )
     found = found.assign_coords(parameter=list(given.problem.names))
-    numbers = {key: found[key].to_numpy().tolist() for key in found.data_vars}
+    numbers = {str(key): found[key].to_numpy().tolist() for key in found.data_vars}
     return numbers | {"against": given.against}, words, plots.comparison_figure(found)
 
 
