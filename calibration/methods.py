@@ -9,11 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 from calibration.history import history
+from calibration.kalman import eki, eks
 from calibration.laplace import laplace
 from calibration.nuts import nuts
+from calibration.sequential import smc
 
 METHODS: dict[str, Callable[..., Any]] = {
     "nuts": nuts,
     "laplace": laplace,
+    "smc": smc,
+    "eki": eki,
+    "eks": eks,
     "history": history,
 }

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from hybrid_land.columnwise import columnwise, columnwise_residuals
 from hybrid_land.devices import over_devices
@@ -67,7 +67,10 @@ class Problem:
         return self.columns, self.observed, self.log_scale
 
     def evaluate(
-        self, z: Float[np.ndarray | Array, "draw parameter column"]
+        self,
+        z: Float[np.ndarray | Array, "draw parameter column"],
+        *,
+        wanted: Bool[np.ndarray, " column"] | None = None,
     ) -> Float[np.ndarray, "draw observation column"]:
         """Whitened expected observations for many values of each column's parameters.
 
@@ -75,8 +78,10 @@ class Problem:
 
         Args:
             z: standard normal parameters.
+            wanted: the columns to run, by default all; the others' result is zero.
         """
-        return self._by_lanes(self.expected, np.asarray(z))
+        chosen = np.ones(self.count, bool) if wanted is None else wanted
+        return self._by_lanes(self.expected, np.asarray(z), chosen)
 
     def parameters(
         self, z: Float[np.ndarray | Array, "draw parameter column"]
@@ -90,10 +95,16 @@ class Problem:
         return {name: np.asarray(values) for name, values in along.items()}
 
     def misfit(
-        self, z: Float[np.ndarray | Array, "draw parameter column"]
+        self,
+        z: Float[np.ndarray | Array, "draw parameter column"],
+        *,
+        wanted: Bool[np.ndarray, " column"] | None = None,
     ) -> Float[np.ndarray, "draw column"]:
-        """Half the sum of squares of the whitened departures: minus the log-likelihood, shifted."""
-        departures = np.asarray(self.observed) - self.evaluate(z)
+        """Half the sum of squares of the whitened departures: minus the log-likelihood, shifted.
+
+        Args as of `evaluate`.
+        """
+        departures = np.asarray(self.observed) - self.evaluate(z, wanted=wanted)
         return 0.5 * np.sum(departures.astype(np.float64) ** 2, axis=1)
 
     def whitening_matrix(self) -> Float[np.ndarray, "observation observation column"]:
@@ -123,22 +134,24 @@ class Problem:
             ).T
         return np.where(np.asarray(self.present) > 0, result, np.nan)
 
-    def _by_lanes(self, function: Callable[[Array, Any], Array], z: np.ndarray) -> np.ndarray:
+    def _by_lanes(
+        self, function: Callable[[Array, Any], Array], z: np.ndarray, wanted: np.ndarray
+    ) -> np.ndarray:
         draws, _, count = z.shape
         flat = np.moveaxis(z, 1, 0).reshape(z.shape[1], draws * count)
-        index = np.tile(np.arange(count), draws)
-        size = min(_LANES * len(jax.devices()), index.size)
+        size = min(_LANES * len(jax.devices()), draws * count)
+        lanes = np.flatnonzero(np.tile(wanted, draws))
+        # Pieces are of one shape, which is compiled once: what lacks to a whole one is repeated.
+        rounded = np.resize(lanes, -(-lanes.size // size) * size)
         run = over_devices(function, axes=(-1, -1), result_axis=-1)
         pieces = []
-        for begin in range(0, index.size, size):
-            # The last piece begins early enough to be whole, so that all have one shape.
-            start = min(begin, index.size - size)
-            chosen = index[start : start + size]
-            columns = jax.tree.map(lambda leaf, at=chosen: leaf[..., at], self.columns)
-            piece = np.asarray(run(jnp.asarray(flat[:, start : start + size]), columns))
-            pieces.append(piece[:, begin - start :])
-        whole = np.concatenate(pieces, axis=1)
-        return np.moveaxis(whole.reshape(whole.shape[0], draws, count), 0, 1)
+        for chosen in rounded.reshape(-1, size):
+            columns = jax.tree.map(lambda leaf, at=chosen % count: leaf[..., at], self.columns)
+            pieces.append(np.asarray(run(jnp.asarray(flat[:, chosen]), columns)))
+        whole = np.zeros((self.observed.shape[0], draws * count), np.float32)
+        if pieces:
+            whole[:, lanes] = np.concatenate(pieces, axis=1)[:, : lanes.size]
+        return np.moveaxis(whole.reshape(-1, draws, count), 0, 1)
 
 
 def chosen_columns(problem: Problem, columns: np.ndarray) -> Problem:

@@ -5,6 +5,8 @@ import numpy as np
 from jax.scipy.stats import norm
 
 from calibration.problem import Problem
+from tests.calibration.linear import linear_problem
+from tests.calibration.linear import moments as exact_moments
 
 OBSERVATIONS = 6
 
@@ -14,28 +16,15 @@ def linear(*, parameters=2, columns=3, seed=0):
 
     Returns:
         The problem; exact means `[parameter, column]`; exact covariances `[column, parameter,
-        parameter]`: (I + A^T A)^-1, and that times A^T y.
+        parameter]`.
     """
     generator = np.random.default_rng(seed)
     maps = 0.8 * generator.standard_normal((OBSERVATIONS, parameters, columns))
     observed = generator.standard_normal((OBSERVATIONS, columns)) + 2.0 * maps.sum(axis=1)
-    maps[..., -1], observed[..., -1] = 0.0, 0.0
     present = np.ones_like(observed)
-    present[..., -1] = 0.0
-    problem = Problem(
-        names=tuple(f"p{i}" for i in range(parameters)),
-        columns={"map": jnp.asarray(maps, jnp.float32)},
-        observed=jnp.asarray(observed, jnp.float32),
-        present=jnp.asarray(present, jnp.float32),
-        log_scale=jnp.zeros(columns),
-        expected=_linear_expected,
-        physical=_identity,
-    )
-    covariance = np.stack(
-        [np.linalg.inv(np.eye(parameters) + maps[..., k].T @ maps[..., k]) for k in range(columns)]
-    )
-    mean = np.einsum("kij,ojk,ok->ik", covariance, maps, observed)
-    return problem, mean, covariance
+    present[:, -1] = 0.0
+    problem = linear_problem(maps, observed=observed, present=present)
+    return problem, *exact_moments(problem)
 
 
 def bounded(*, columns=2):
@@ -73,14 +62,6 @@ def share_of(problem, z):
     """Mean and standard deviation of the draws of `bounded`'s parameter, `[column]`."""
     values = problem.parameters(z.reshape(-1, 1, problem.count))["share"]
     return values.mean(axis=0), values.std(axis=0)
-
-
-def _linear_expected(z, columns):
-    return jnp.einsum("opk,pk->ok", columns["map"], z)
-
-
-def _identity(z, columns):
-    return {f"p{i}": row for i, row in enumerate(z)}
 
 
 def _bounded_expected(z, columns):

@@ -58,7 +58,7 @@ def test_at_a_bound_the_maximum_is_found():
 
 def test_a_column_without_a_maximum_is_marked_and_keeps_its_prior():
     problem, mean, _ = linear()
-    broken = replace(problem, columns={"map": problem.columns["map"].at[..., 0].set(jnp.nan)})
+    broken = replace(problem, columns=problem.columns.at[..., 0].set(jnp.nan))
     z, statistics = laplace(broken, key=jax.random.key(0), draws=2000)
     assert statistics["converged"].tolist() == [False, True, True]
     at, spread = moments(z)
