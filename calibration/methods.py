@@ -13,6 +13,7 @@ from calibration.kalman import eki, eks
 from calibration.laplace import laplace
 from calibration.nuts import nuts
 from calibration.sequential import smc
+from calibration.surrogate import bayesopt
 
 METHODS: dict[str, Callable[..., Any]] = {
     "nuts": nuts,
@@ -21,4 +22,5 @@ METHODS: dict[str, Callable[..., Any]] = {
     "eki": eki,
     "eks": eks,
     "history": history,
+    "bayesopt": bayesopt,
 }
