@@ -6,16 +6,24 @@ from typing import Any
 
 import arviz as az
 import jax
+import numpy as np
 import xarray as xr
 
 from assimilation.observations import Observations
+from calibration.checks.predictive import with_predictions
 from calibration.covariance import Errors
-from calibration.experiment import land_problem
+from calibration.experiment import FirstState, land_problem
+from calibration.hierarchy import Shared, share
 from calibration.methods import METHODS
 from calibration.posterior import make_posterior
+from calibration.priors import Prior
 from calibration.problem import Problem
+from calibration.trained import Ranges, beyond_training, trained_priors
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Model
+
+STRUCTURES = ("column", "pooled", "hierarchical")
+_CLASSES = ("sotype", "tvh", "tvl")
 
 
 def calibrate(
@@ -26,16 +34,21 @@ def calibrate(
     parameters: Sequence[str] = ("theta_cap",),
     method: str = "nuts",
     errors: Errors | None = None,
+    priors: Mapping[str, Prior] | None = None,
+    ranges: Ranges | None = None,
+    first_state: FirstState | None = None,
+    structure: str = "column",
+    covariates: Sequence[str] = (),
+    predictions: int = 0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> az.InferenceData:
     """Estimate parameters of each column from observations, with their uncertainty.
 
-    The first state of `data` is taken as known. The observations differ from the model by their
-    own error and by the model's (see `calibration.covariance`); without the latter the
-    emulator's errors would be read as information, and the intervals would be too narrow
-    (Kennedy and O'Hagan 2001).
+    The observations differ from the model by their own error and by the model's (see
+    `calibration.covariance`); without the latter the emulator's errors would be read as
+    information, and the intervals would be too narrow (Kennedy and O'Hagan 2001).
 
     Args:
         model: anything with the `step` interface.
@@ -45,34 +58,96 @@ def calibrate(
         method: a name in `METHODS`.
         errors: beside those that the observations carry; by default what the model carries of
             its own error from its validation, nothing if it carries none.
+        priors: by parameter.
+        ranges: that the model was trained on, by parameter and soil type: the priors of what
+            `priors` leaves out, and what it is measured by. Without them `calibration.priors`
+            says what is held possible.
+        first_state: where the runs begin; by default the data's, taken as known.
+        structure: `column`, each for itself; `hierarchical`, columns that share a transfer
+            function and have effects of their own; or `pooled`, without the effects.
+        covariates: of the transfer function, parameters of the data such as `theta_sat`;
+            `sotype` gives each soil type its own level.
+        predictions: draws of the prior and posterior predictive groups; none by default.
         seed: of the random numbers.
         progress: called with the work done and in all.
         options: of the method.
 
     Returns:
-        ArviZ InferenceData; parameters have dims `(chain, draw, column)`.
+        ArviZ InferenceData; parameters have dims `(chain, draw, column)`, what columns share
+        `(chain, draw)`. The attribute `notice` warns of priors beyond `ranges`.
 
     Raises:
-        InputError: for an unknown method, option or parameter, data that do not fit the model, or
-            no observation at all.
+        InputError: for an unknown method, option, structure, covariate or parameter, data that do
+            not fit the model, or too few observations.
     """
     run = _method(method, options)
+    _require_structure(structure, covariates, data)
     if errors is None:
-        errors = Errors({}, {}, dict(getattr(model, "expected_error", ())))
-    problem = land_problem(model, data, observations, parameters=parameters, errors=errors)
+        errors = Errors(model=dict(getattr(model, "expected_error", ())))
+    soil = data["clim_sotype"].to_numpy() if "clim_sotype" in data else None
+    known = trained_priors(parameters, ranges or {}, soil, columns=data.sizes["column"])
+    problem = land_problem(
+        model,
+        data,
+        observations,
+        parameters=parameters,
+        errors=errors,
+        priors=known | dict(priors or {}),
+        first_state=first_state,
+    )
     facts = {
         "method": method,
         "seed": seed,
-        **options,
+        **{name: value for name, value in options.items() if name != "restart"},
         "observations": int(problem.present.sum()),
         "observables": ", ".join(observations.values),
-        "model_error": ", ".join(
-            f"{n} {errors.model.get(n, 0.0):.3g}" for n in observations.values
-        ),
-        "model_error_memory_days": errors.model_memory_days,
-        "first_state": "that of the data, taken as known",
+        "model_error": ", ".join(map(errors.described, observations.values)),
+        "first_state": (first_state or FirstState()).described(),
+        "structure": structure,
     }
-    return posterior_of(problem, run, data=data, facts=facts, seed=seed, progress=progress)
+    notice = beyond_training(priors or {}, ranges or {}, soil)
+    if notice:
+        facts["notice"] = "; ".join(notice)
+    shared = None
+    if structure != "column":
+        shared = share(problem, _covariates(data, covariates), pooled=structure == "pooled")
+    posterior = posterior_of(
+        problem, run, data=data, facts=facts, seed=seed, shared=shared, progress=progress
+    )
+    if predictions:
+        key = jax.random.fold_in(jax.random.key(seed), 1)
+        posterior = with_predictions(posterior, problem, key=key, draws=predictions)
+    return posterior
+
+
+def _require_structure(structure: str, covariates: Sequence[str], data: xr.Dataset) -> None:
+    if structure not in STRUCTURES:
+        raise InputError(
+            f"structure {structure!r} is not known, expected {', '.join(STRUCTURES)}; use one"
+        )
+    if covariates and structure == "column":
+        raise InputError(
+            f"covariates {', '.join(covariates)} of columns that share nothing, expected none; "
+            "choose hierarchical or pooled"
+        )
+    for name in covariates:
+        if f"clim_{name}" not in data or data[f"clim_{name}"].dims != ("column",):
+            raise InputError(
+                f"covariate {name!r} is not in the data, expected clim_{name} on column; add it"
+            )
+
+
+def _covariates(data: xr.Dataset, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """By name; a class becomes one number a class but the first, 1 where a column is of it."""
+    found = {}
+    for name in names:
+        values = data[f"clim_{name}"].to_numpy().astype(np.float64)
+        if name in _CLASSES:
+            for kind in np.unique(values)[1:]:
+                found[f"{name}{kind:.0f}"] = (values == kind).astype(np.float64)
+        else:
+            found[name] = values
+    return found
 
 
 def posterior_of(
@@ -82,6 +157,7 @@ def posterior_of(
     data: xr.Dataset,
     facts: Mapping[str, Any],
     seed: int,
+    shared: Shared | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> az.InferenceData:
     """Run a method on a problem, and put its draws and the prior's into InferenceData.
@@ -95,15 +171,30 @@ def posterior_of(
         data: whose columns they are.
         facts: attributes of the posterior.
         seed: of the random numbers.
+        shared: what the columns of `problem` share; the method then runs on that.
         progress: called with the work done and in all.
     """
     of_method, of_prior = jax.random.split(jax.random.key(seed))
-    z, statistics = run(problem, key=of_method, progress=progress)
-    draws, size, count = z.shape[0] * z.shape[1], z.shape[2], z.shape[3]
-    values = problem.parameters(z.reshape(draws, size, count))
-    prior = problem.parameters(jax.random.normal(of_prior, (draws, size, count)))
+    solved = problem if shared is None else shared.problem
+    z, statistics = run(solved, key=of_method, progress=progress)
+    draws = z.shape[0] * z.shape[1]
+    flat = z.reshape(draws, *z.shape[2:])
+    before = np.asarray(jax.random.normal(of_prior, flat.shape))
+    common: dict[str, np.ndarray] = {}
+    if shared is not None:
+        common = {
+            name: values.reshape(z.shape[:2])
+            for name, values in shared.problem.parameters(flat).items()
+        }
+        flat, before = shared.by_column(flat), shared.by_column(before)
+        z = flat.reshape(*z.shape[:2], *flat.shape[1:])
+        # Of the one column that is solved for, which is none of the data's.
+        statistics = {name: values[..., 0] for name, values in statistics.items()}
+    count = z.shape[3]
+    values = problem.parameters(flat)
+    prior = problem.parameters(before)
     chains = {name: x.reshape(z.shape[0], z.shape[1], count) for name, x in values.items()}
-    posterior = make_posterior(chains, statistics, prior, data, facts=facts)
+    posterior = make_posterior(chains | common, statistics, prior, data, facts=facts)
     standard = xr.Dataset(
         {"z": (("chain", "draw", "parameter", "column"), z)},
         coords={"parameter": list(problem.names)},

@@ -1,6 +1,7 @@
 """The no-U-turn sampler on every column at once, by the exact gradient of the rollout."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 from numpyro.infer import NUTS
 from numpyro.infer.util import ParamInfo
 
+from calibration.checkpoint import as_tree, load_chains, mark_of, save_chains
 from calibration.problem import Problem, chosen_columns, log_posterior
 from hybrid_land.devices import over_devices
 
@@ -32,6 +34,7 @@ def nuts(
     draws: int = 300,
     max_tree_depth: int | None = None,
     target_acceptance: float = 0.8,
+    restart: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Float[np.ndarray, "chain draw parameter column"], dict[str, np.ndarray]]:
     """Draw from the posterior of each column's parameters by NUTS (Hoffman and Gelman 2014).
@@ -51,7 +54,13 @@ def nuts(
         max_tree_depth: of a trajectory, 2^depth - 1 steps at most; by default 6, and 1 for one
             parameter.
         target_acceptance: of the step size's adaptation.
+        restart: folder in which the chains are kept every 20 transitions; a run that finds there
+            what one with the same data, key and options left goes on from it, to the same
+            result, or to more draws.
         progress: called with transitions done and in all.
+
+    Raises:
+        InputError: if `restart` holds another run's chains or cannot be written.
 
     Returns:
         Draws of the standard normal parameters; statistics of the sampler by name
@@ -112,23 +121,43 @@ def nuts(
 
     count, size = problem.count, len(problem.names)
     prior_key, start_key, chain_key = jax.random.split(key, 3)
-    many = chosen_columns(problem, np.repeat(np.arange(count), _PRIOR_DRAWS)).lanes
-    z = jax.random.normal(prior_key, (count * _PRIOR_DRAWS, size))
-    seen = over_devices(jax.vmap(look, in_axes=(0, -1)), axes=(0, -1))
-    first, variance = starts(
-        lambda z: seen(z, many), z, columns=count, chains=chains, key=start_key
-    )
     lanes = chosen_columns(problem, np.repeat(np.arange(count), chains)).lanes
     keys = jax.random.split(chain_key, count * chains)
-    chain = jax.jit(jax.vmap(begin, in_axes=(-1, 0, 0, 0)))(lanes, variance, keys, first)
+    begun = jax.jit(jax.vmap(begin, in_axes=(-1, 0, 0, 0)))
+
+    def at_first() -> tuple[Any, Array]:
+        many = chosen_columns(problem, np.repeat(np.arange(count), _PRIOR_DRAWS)).lanes
+        z = jax.random.normal(prior_key, (count * _PRIOR_DRAWS, size))
+        seen = over_devices(jax.vmap(look, in_axes=(0, -1)), axes=(0, -1))
+        first, variance = starts(
+            lambda z: seen(z, many), z, columns=count, chains=chains, key=start_key
+        )
+        return begun(lanes, variance, keys, first), variance
+
     move = over_devices(jax.vmap(advance, in_axes=(-1, 0, 0)), axes=(-1, 0, 0))
+    decides = {"chains": chains, "warmup": warmup, "depth": depth, "accept": target_acceptance}
+    mark = "" if restart is None else mark_of(problem, key, decides)
+    kept = None if restart is None else load_chains(restart, mark)
     pieces: list[Any] = []
+    if kept is None:
+        chain, variance = at_first()
+    else:
+        like = jax.eval_shape(at_first)
+        of_piece = jax.eval_shape(jax.vmap(advance, in_axes=(-1, 0, 0)), lanes, like[1], like[0])[1]
+        state, drawn = kept[: (ours := len(jax.tree.leaves(like)))], kept[ours:]
+        chain, variance = as_tree(like, state)
+        pieces = [jax.tree.unflatten(jax.tree.structure(of_piece), drawn)]
     total = warmup + draws
-    for done in range(0, total, _AT_ONCE):
+    done = sum(piece[0].shape[1] for piece in pieces)
+    while done < total:
         chain, piece = move(lanes, variance, chain)
         pieces.append(jax.device_get(piece))
+        done += _AT_ONCE
+        if restart is not None:
+            so_far = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *pieces)
+            save_chains(restart, mark, ((chain, variance), so_far))
         if progress is not None:
-            progress(min(done + _AT_ONCE, total), total)
+            progress(min(done, total), total)
 
     def join(*leaves: np.ndarray) -> np.ndarray:
         """`[lane, draw, ...]` of the pieces as `[chain, draw, ..., column]`."""

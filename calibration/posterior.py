@@ -13,7 +13,9 @@ from hybrid_land.errors import InputError
 from hybrid_land.variables import VARIABLES
 
 INTERVAL = 0.9
+_DIMS = {0: (), 1: ("column",), 2: ("chain", "draw"), 3: ("chain", "draw", "column")}
 _AGREED = 1.01  # R-hat below which chains count as agreeing (Vehtari et al. 2021)
+_MIXED = 1.05  # R-hat from which draws are no posterior: that of short, sound chains is below
 
 
 def make_posterior(
@@ -27,8 +29,8 @@ def make_posterior(
     """InferenceData with the groups posterior, sample_stats and prior.
 
     Args:
-        draws: name to `[chain, draw, column]`.
-        statistics: of the method, same shape or `[column]`.
+        draws: name to `[chain, draw, column]`, or `[chain, draw]` of what columns share.
+        statistics: of the method, the same or `[column]`.
         prior: name to `[draw, column]`.
         data: whose columns they belong to.
         facts: attributes of the posterior group.
@@ -40,11 +42,10 @@ def make_posterior(
     }
     made = {}
     for group, arrays in groups.items():
-        dims = ("chain", "draw", "column")
         dataset = xr.Dataset(
-            {name: (dims[-values.ndim :], values) for name, values in arrays.items()}
+            {name: (_DIMS[np.ndim(values)], values) for name, values in arrays.items()}
         )
-        for dim in dims[:2]:
+        for dim in ("chain", "draw"):
             if dim in dataset.sizes:
                 dataset = dataset.assign_coords({dim: np.arange(dataset.sizes[dim])})
         for name in ("column", "lat", "lon"):
@@ -91,8 +92,9 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
 
     Returns:
         By parameter `mean`, `sd`, `low`, `high` (the central 90%), `rhat` and `ess`, lists over
-        columns; `divergences`; and `words`, which say whether the chains agree and what to do
-        if they do not.
+        columns, or of one number for what columns share; `divergences`; `unfit`, why the draws
+        are no posterior, empty if they may be one; and `words`, which say whether the chains
+        agree and what to do if they do not.
     """
     draws = posterior["posterior"]
     tail = (1.0 - INTERVAL) / 2.0
@@ -101,7 +103,9 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     single = draws.sizes["chain"] < 2
     for key in draws.data_vars:
         values = draws[key]
-        each = values.transpose("column", "chain", "draw").to_numpy()
+        shared = "column" not in values.dims
+        whole = values.expand_dims("column") if shared else values
+        each = whole.transpose("column", "chain", "draw").to_numpy()
         low, high = np.quantile(each, [tail, 1.0 - tail], axis=(1, 2))
         with np.errstate(divide="ignore", invalid="ignore"):
             rhat = np.asarray([np.nan if single else az.rhat(column) for column in each])
@@ -118,10 +122,10 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
         worst = max(worst, float(np.nan_to_num(rhat, nan=np.inf).max())) if not single else worst
         units = values.attrs.get("units", "")
         labels = draws["column"].to_numpy() if "column" in draws.coords else range(len(low))
-        for i, label in enumerate(labels):
+        for i, label in enumerate(["all columns"] if shared else labels):
             lines.append(
-                f"column {label}: {key} {row['mean'][i]:.3f} {units}, 90% in "
-                f"[{low[i]:.3f}, {high[i]:.3f}]"
+                f"{label if shared else f'column {label}'}: {key} {row['mean'][i]:.3g} {units}, "
+                f"90% in [{low[i]:.3g}, {high[i]:.3g}]"
             )
     statistics = posterior["sample_stats"]
     divergent = int(statistics["diverging"].sum()) if "diverging" in statistics else 0
@@ -134,6 +138,9 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
             f"the chains do not agree (largest R-hat {worst:.3f}, expected below {_AGREED}): "
             "give more --warmup and --draws"
         )
+    unfit = ""
+    if not single and worst > _MIXED:
+        unfit = f"the chains did not mix: largest R-hat {worst:.3f}, expected below {_MIXED}"
     if divergent:
         lines.append(f"{divergent} transitions diverged: the tails are less sure than they look")
-    return result | {"divergences": divergent, "words": "\n".join(lines)}
+    return result | {"divergences": divergent, "unfit": unfit, "words": "\n".join(lines)}

@@ -9,7 +9,9 @@ from assimilation.observations import Observations
 from assimilation.operators import on_records
 from calibration import calibrate
 from calibration.covariance import Errors
+from calibration.experiment import FirstState
 from calibration.methods import METHODS
+from calibration.priors import Prior
 from hybrid_land.columns import forcing_from, parameters_from, state_from
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
@@ -97,15 +99,14 @@ def test_attributes_say_what_was_done(data, observations, handed):
     assert attributes["seed"] == 5
     assert attributes["observations"] == float(observations.count.sum()) > 0
     assert attributes["observables"] == "swvl1"
-    assert attributes["model_error"] == "swvl1 0.004"
-    assert attributes["model_error_memory_days"] == 30.0
+    assert attributes["model_error"] == "swvl1 0.004, memory 30 days"
 
 
 def test_model_error_is_what_the_model_carries_unless_given(data, observations, handed):
     def spread(model, **options):
         """Of the first observation: W begins with one over it."""
         calibrate(model, data, observations, **options)
-        *_, matrix = handed["problem"].columns
+        matrix = handed["problem"].whitening_matrix()
         return 1.0 / float(matrix[0, 0, 0])
 
     assert spread(Rained()) == pytest.approx(np.hypot(0.002, 0.004))
@@ -123,11 +124,11 @@ def test_the_first_state_and_the_records_up_to_the_last_observation_are_used(
     early = Observations(
         values=observations.values,
         errors=observations.errors,
-        mask={"swvl1": observations.mask["swvl1"].at[20:].set(0.0)},
+        mask={"swvl1": observations.mask["swvl1"].at[32:].set(0.0)},
     )
     calibrate(Rained(), data, early, parameters=("theta_pwp", "theta_cap"), chains=3, draws=11)
     last = int(np.flatnonzero(np.asarray(early.mask["swvl1"]).any(axis=1)).max())
-    _, state, forcing, _ = handed["problem"].columns
+    _, state, forcing, *_ = handed["problem"].columns
     assert forcing["met_rainf"].shape == (last + 1, 2)
     assert set(state) == set(LAYERS)
     np.testing.assert_allclose(state["swvl3"], data["swvl3"][0], rtol=1e-6)
@@ -143,6 +144,18 @@ def test_the_first_state_and_the_records_up_to_the_last_observation_are_used(
         ({"parameters": ("porosity",)}, "'porosity' cannot be estimated"),
         ({"parameters": ("theta_cap", "theta_cap")}, "named twice"),
         ({"parameters": ()}, "no parameter to estimate"),
+        ({"structure": "tree"}, "structure 'tree' is not known, expected column, pooled"),
+        ({"covariates": ("theta_sat",)}, "expected none; choose hierarchical or pooled"),
+        (
+            {"structure": "pooled", "covariates": ("sand",)},
+            "covariate 'sand' is not in the data, expected clim_sand",
+        ),
+        ({"priors": {"ksat": Prior("uniform", 1e-7, 1e-6)}}, "prior of 'ksat', expected one of"),
+        (
+            {"priors": {"theta_cap": Prior("uniform", 0.4, 0.2)}},
+            "prior of theta_cap: uniform of 0.4 and 0.2, expected low and high, the lower first",
+        ),
+        ({"first_state": FirstState("spun-up")}, "40 records, expected a year"),
     ],
 )
 def test_what_cannot_be_done_is_said(data, observations, handed, change, words):
@@ -164,3 +177,66 @@ def test_data_that_do_not_fit_are_refused(data, observations, handed):
     with pytest.raises(InputError, match="no observation, expected at least one"):
         calibrate(Rained(), data, nothing)
     assert handed == {}
+
+
+def masked(observations, where, values=None):
+    kept = observations.mask["swvl1"] * jnp.asarray(where, jnp.float32)
+    return Observations(
+        values=observations.values if values is None else {"swvl1": values},
+        errors=observations.errors,
+        mask={"swvl1": kept},
+    )
+
+
+def test_too_little_to_learn_from_is_refused(data, observations, handed):
+    few = np.ones(observations.mask["swvl1"].shape)
+    few[24:, 1] = 0.0
+    with pytest.raises(InputError, match="8 observations in column 1, expected at least 10"):
+        calibrate(Rained(), data, masked(observations, few))
+    flat = jnp.full_like(observations.values["swvl1"], 0.25)
+    with pytest.raises(InputError, match=r"swvl1 is 0\.25 in all observations of column 0"):
+        calibrate(Rained(), data, masked(observations, np.ones_like(few), flat))
+    assert handed == {}
+    few[:, 1] = 0.0
+    # A column without any is left to its prior.
+    calibrate(Rained(), data, masked(observations, few))
+    assert handed["problem"].count == 2
+
+
+def test_priors_are_the_trained_ranges_unless_given_and_beyond_them_is_said(
+    data, observations, handed
+):
+    soil = data["clim_sotype"].to_numpy()
+    ranges = {"theta_cap": {f"{soil[0]:.0f}": (0.2, 0.3), "0": (0.1, 0.5)}}
+
+    def limits(**options):
+        posterior = calibrate(Rained(), data, observations, ranges=ranges, **options)
+        ends = handed["problem"].parameters(np.array([[[-8.0] * 2], [[8.0] * 2]]))["theta_cap"]
+        return ends[:, 0], posterior["posterior"].attrs.get("notice", "")
+
+    wilting = float(data["clim_theta_pwp"][0])
+    ends, notice = limits()
+    np.testing.assert_allclose(ends, [max(0.2, wilting + 0.02), 0.3], rtol=1e-4)
+    assert notice == ""
+    within, notice = limits(priors={"theta_cap": Prior("uniform", 0.21, 0.29)})
+    np.testing.assert_allclose(within, [max(0.21, wilting + 0.02), 0.29], rtol=1e-4)
+    assert notice == ""
+    _, notice = limits(priors={"theta_cap": Prior("normal", 0.25, 0.05)})
+    assert notice.startswith("prior of theta_cap reaches from 0.15 to 0.35, beyond what the model")
+
+
+def test_columns_that_share_leave_what_they_share(data, observations, handed):
+    posterior = calibrate(
+        Rained(), data, observations, structure="hierarchical", covariates=("theta_sat",)
+    )["posterior"]
+    assert posterior["theta_cap"].dims == ("chain", "draw", "column")
+    assert posterior["theta_cap_slope_theta_sat"].dims == ("chain", "draw")
+    assert handed["problem"].count == 1
+    assert handed["problem"].names[-1] == "theta_cap_effect_1"
+    assert posterior.attrs["structure"] == "hierarchical"
+
+
+def test_predictions_stand_beside_the_posterior(data, observations, handed):
+    posterior = calibrate(Rained(), data, observations, predictions=6)
+    assert posterior["posterior_predictive"]["swvl1"].sizes["column"] == 2
+    assert {"prior_predictive", "observed_data", "log_likelihood"} <= set(posterior.groups())

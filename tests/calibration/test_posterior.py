@@ -90,8 +90,8 @@ def test_summary_of_each_column(draws):
     assert found["divergences"] == 0
     first, second, last = found["words"].splitlines()
     assert first == (
-        f"column 7: theta_cap {row['mean'][0]:.3f} m3 m-3, 90% in "
-        f"[{row['low'][0]:.3f}, {row['high'][0]:.3f}]"
+        f"column 7: theta_cap {row['mean'][0]:.3g} m3 m-3, 90% in "
+        f"[{row['low'][0]:.3g}, {row['high'][0]:.3g}]"
     )
     assert second.startswith("column 9: theta_cap 0.3")
     assert last.startswith("the chains agree (largest R-hat 1.00")

@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from calibration.priors import PRIORS, field_capacity_range, parameters_of, require_prior
+from calibration.priors import (
+    PRIORS,
+    Prior,
+    field_capacity_range,
+    parameters_of,
+    require_prior,
+    require_sound,
+)
+from calibration.trained import beyond_training, trained_priors
 from hybrid_land.errors import InputError
 
 MANY = 4000
@@ -17,13 +25,15 @@ LOAM = {
     "ksat": 2e-6,
     "veg_rsminh": 250.0,
     "veg_rsminl": 80.0,
+    "cvh": 0.3,
+    "cvl": 0.4,
 }
 
 
-def draws(names, given=LOAM):
+def draws(names, given=LOAM, priors=None):
     given = {name: jnp.full(MANY, value) for name, value in given.items()}
     z = jnp.asarray(np.random.default_rng(0).normal(size=(len(names), MANY)), jnp.float32)
-    drawn = parameters_of(z, given, names=names)
+    drawn = parameters_of(z, given, names=names, priors=priors)
     return {name: np.asarray(values, float) for name, values in drawn.items()}
 
 
@@ -97,3 +107,75 @@ def test_what_cannot_be_estimated_is_said(names, available, words):
 def test_all_priors_can_be_asked_for():
     assert require_prior(tuple(PRIORS), tuple(LOAM)) is None
     assert set(draws(tuple(PRIORS))) == set(PRIORS)
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        (Prior("uniform", 0.2, 0.3), stats.uniform(0.2, 0.1)),
+        (Prior("uniform", 0.1, 0.3), stats.uniform(0.17, 0.13)),  # cut at the wilting point
+        (Prior("normal", 0.3, 0.02), stats.norm(0.3, 0.02)),
+        (Prior("normal", 0.2, 0.05), stats.truncnorm(-0.6, 4.514, 0.2, 0.05)),
+        (Prior("lognormal", 0.3, 0.05), stats.lognorm(0.05, scale=0.3)),
+        (Prior("loguniform", 0.2, 0.4), stats.loguniform(0.2, 0.4)),
+    ],
+)
+def test_a_given_prior_is_cut_at_what_the_column_allows(prior, expected):
+    drawn = draws(("theta_cap",), priors={"theta_cap": prior})["theta_cap"]
+    assert stats.kstest(drawn, expected.cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["uniform", "normal", "lognormal", "loguniform"])
+def test_order_holds_whatever_the_priors(kind):
+    wide = {
+        "theta_pwp": Prior(kind, 0.05, 0.6),
+        "theta_cap": Prior(kind, 0.05, 0.7),
+        "cvh": Prior(kind, 0.2, 0.9),
+        "cvl": Prior(kind, 0.2, 0.9),
+    }
+    drawn = draws(tuple(wide), priors=wide)
+    assert (drawn["theta_cap"] >= drawn["theta_pwp"] + 0.02 - 1e-6).all()
+    assert (drawn["theta_cap"] <= 0.99 * 0.43 + 1e-6).all()
+    assert (drawn["theta_pwp"] > 0.0).all()
+    assert (drawn["cvh"] + drawn["cvl"] <= 1.0 + 1e-6).all()
+    assert np.isfinite(np.concatenate(list(drawn.values()))).all()
+
+
+RANGES = {
+    "theta_cap": {"1": (0.15, 0.35), "2": (0.25, 0.45)},
+    "ksat": {"1": (1e-6, 1e-5), "2": (1e-7, 1e-6)},
+}
+
+
+def test_priors_by_soil_type_are_the_trained_ranges():
+    soil = np.array([1.0, 2.0, 5.0])
+    found = trained_priors(("theta_cap", "ksat", "cvl"), RANGES, soil, columns=3)
+    assert set(found) == {"theta_cap", "ksat"}
+    np.testing.assert_allclose(found["theta_cap"].first, [0.15, 0.25, 0.15])
+    np.testing.assert_allclose(found["ksat"].second, [1e-5, 1e-6, 1e-5])
+    assert (found["theta_cap"].kind, found["ksat"].kind) == ("uniform", "loguniform")
+    every = trained_priors(("theta_cap",), RANGES, None, columns=2)["theta_cap"]
+    np.testing.assert_allclose(every.second, [0.45, 0.45])
+
+
+def test_a_prior_beyond_the_trained_range_is_named():
+    soil = np.array([1.0, 2.0])
+    within = {"theta_cap": Prior("uniform", 0.25, 0.35), "cvl": Prior("uniform", 0.0, 1.0)}
+    assert beyond_training(within, RANGES, soil) == []
+    (line,) = beyond_training({"theta_cap": Prior("lognormal", 0.3, 0.1)}, RANGES, soil)
+    assert line.startswith("prior of theta_cap reaches from 0.246 to 0.366, beyond what the model")
+    assert "in 2 columns (0.15 to 0.45 there)" in line
+
+
+@pytest.mark.parametrize(
+    ("prior", "words"),
+    [
+        (Prior("beta", 1.0, 2.0), "prior of ksat: 'beta' is not known, expected uniform, "),
+        (Prior("uniform", 2.0, 1.0), "expected low and high, the lower first; correct it"),
+        (Prior("normal", 2.0, 0.0), "expected mean and standard deviation, the latter positive"),
+        (Prior("lognormal", -1.0, 0.5), "expected median and spread of the logarithm"),
+    ],
+)
+def test_a_prior_that_is_none_is_refused(prior, words):
+    with pytest.raises(InputError, match=words):
+        require_sound("ksat", prior)

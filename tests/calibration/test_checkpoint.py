@@ -1,0 +1,79 @@
+"""A killed run of NUTS goes on to what it would have given, and to nothing else."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from calibration.checkpoint import FILE
+from calibration.nuts import nuts
+from calibration.problem import Problem, with_observations
+from hybrid_land.errors import InputError
+
+COLUMNS, SEEN = 3, 4
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """z is observed itself, four times a column."""
+    observed = np.random.default_rng(0).normal(size=(SEEN, COLUMNS))
+    return Problem(
+        names=("theta_cap",),
+        columns={"one": jnp.ones(COLUMNS)},
+        observed=jnp.asarray(observed, jnp.float32),
+        present=jnp.ones((SEEN, COLUMNS)),
+        log_scale=jnp.zeros(COLUMNS),
+        expected=lambda z, columns: jnp.broadcast_to(z * columns["one"][None], (SEEN, z.shape[1])),
+        physical=lambda z, columns: {"theta_cap": 0.3 + 0.1 * z[0] * columns["one"]},
+    )
+
+
+def run(problem, *, seed=0, draws=70, **options):
+    return nuts(problem, key=jax.random.key(seed), chains=2, warmup=10, draws=draws, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(problem):
+    return run(problem)
+
+
+def killed(problem, folder, *, at):
+    def stop(done, total):
+        if done >= at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, restart=folder, progress=stop)
+
+
+def test_a_killed_run_goes_on_to_the_same_result(problem, whole, tmp_path):
+    killed(problem, tmp_path / "kept", at=40)
+    told = []
+    z, statistics = run(
+        problem, restart=tmp_path / "kept", progress=lambda done, _: told.append(done)
+    )
+    assert told == [60, 80]
+    np.testing.assert_array_equal(z, whole[0])
+    for name, values in whole[1].items():
+        np.testing.assert_array_equal(statistics[name], values)
+
+
+def test_a_finished_run_is_read_again_or_made_longer(problem, whole, tmp_path):
+    run(problem, restart=tmp_path, draws=50)
+    told = []
+    z, _ = run(problem, restart=tmp_path, progress=lambda done, _: told.append(done))
+    assert told == [80]
+    np.testing.assert_array_equal(z, whole[0])
+    again, _ = run(problem, restart=tmp_path, progress=lambda *_: pytest.fail("nothing to do"))
+    np.testing.assert_array_equal(again, whole[0])
+
+
+def test_chains_of_another_run_are_refused(problem, tmp_path):
+    killed(problem, tmp_path, at=20)
+    other = with_observations(problem, np.zeros((SEEN, COLUMNS)))
+    for arguments in ({"problem": problem, "seed": 1}, {"problem": other}):
+        with pytest.raises(InputError, match="chains of another run, expected the same data"):
+            run(restart=tmp_path, **arguments)
+    (tmp_path / FILE).write_bytes(b"half a file")
+    with pytest.raises(InputError, match=r"not kept chains .*; remove it"):
+        run(problem, restart=tmp_path)

@@ -1,0 +1,84 @@
+"""Columns that share: the transfer function, its prior, and what a method finds of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from calibration.hierarchy import share
+from calibration.laplace import laplace
+from calibration.problem import Problem, log_posterior
+from hybrid_land.errors import InputError
+
+COLUMNS, SEEN = 12, 6
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """z is observed itself, with an error of one, six times a column."""
+    generator = np.random.default_rng(0)
+    x = np.linspace(-1.0, 1.0, COLUMNS)
+    truth = 0.4 + 0.6 * x / x.std() + 0.1 * generator.normal(size=COLUMNS)
+    observed = truth + generator.normal(size=(SEEN, COLUMNS))
+    return Problem(
+        names=("theta_cap",),
+        columns={"one": jnp.ones(COLUMNS)},
+        observed=jnp.asarray(observed, jnp.float32),
+        present=jnp.ones((SEEN, COLUMNS)),
+        log_scale=jnp.zeros(COLUMNS),
+        expected=lambda z, columns: jnp.broadcast_to(z * columns["one"][None], (SEEN, z.shape[1])),
+        physical=lambda z, columns: {"theta_cap": 0.3 + 0.1 * z[0] * columns["one"]},
+    ), x
+
+
+def test_every_column_s_number_is_the_transfer_function_and_its_own_effect(problem):
+    one, x = problem
+    shared = share(one, {"sand": x, "constant": np.ones(COLUMNS)})
+    assert shared.problem.names[:4] == (
+        *("theta_cap_intercept", "theta_cap_slope_sand", "theta_cap_spread"),
+        "theta_cap_effect_0",
+    )
+    z = np.random.default_rng(1).normal(size=(3, COLUMNS + 3, 1)).astype(np.float32)
+    own = shared.by_column(z)
+    spread = 0.3 * np.exp(0.7 * z[:, 2])
+    expected = z[:, 0] + 0.5 * z[:, 1] * x / x.std() + spread * z[:, 3:, 0]
+    np.testing.assert_allclose(own[:, 0, :], expected, rtol=1e-4, atol=1e-5)
+    assert shared.problem.parameters(z)["theta_cap_spread"] == pytest.approx(spread, rel=1e-5)
+
+
+def test_the_density_is_the_sum_of_the_columns(problem):
+    """In every lane, with columns' data of their own."""
+    one, x = problem
+    shared = share(one, {"sand": x})
+    z = np.random.default_rng(2).normal(size=(4, COLUMNS + 3)).astype(np.float32)
+    density = jax.vmap(log_posterior(shared.problem), in_axes=(0, -1))
+    lanes = jax.tree.map(lambda leaf: jnp.repeat(leaf, 4, axis=-1), shared.problem.lanes)
+    misfit = one.misfit(shared.by_column(z[..., None])).sum(axis=1)
+    expected = -misfit - 0.5 * (z**2).sum(axis=1)
+    np.testing.assert_allclose(density(jnp.asarray(z), lanes), expected, rtol=1e-4)
+    np.testing.assert_allclose(shared.problem.misfit(z[..., None])[:, 0], misfit, rtol=1e-4)
+
+
+def test_the_slope_is_found_and_columns_gain_by_it(problem):
+    one, x = problem
+    pooled = share(one, {"sand": x}, pooled=True)
+    assert pooled.problem.names == ("theta_cap_intercept", "theta_cap_slope_sand")
+    z, _ = laplace(pooled.problem, key=jax.random.key(0))
+    # The exact posterior: z_c = a + 0.5 b x_c, seen SEEN times in each column.
+    design = np.stack([np.ones(COLUMNS), 0.5 * x / x.std()], axis=1)
+    precision = np.eye(2) + SEEN * design.T @ design
+    mean = np.linalg.solve(precision, SEEN * design.T @ np.asarray(one.observed).mean(axis=0))
+    np.testing.assert_allclose(z.mean(axis=(0, 1))[:, 0], mean, atol=0.05)
+    own = pooled.by_column(z.reshape(-1, *z.shape[2:]))
+    assert own.shape == (z.shape[0] * z.shape[1], 1, COLUMNS)
+    alone = 1.0 / np.sqrt(1.0 + SEEN)
+    assert (own[:, 0].std(axis=0) < 0.8 * alone).all()
+
+
+def test_one_column_shares_with_none(problem):
+    from calibration.problem import chosen_columns
+
+    with pytest.raises(InputError, match="1 column, expected at least two"):
+        share(chosen_columns(problem[0], np.array([0])))
+    with pytest.raises(InputError, match="covariate sand is missing in column 1"):
+        share(problem[0], {"sand": np.array([0.0, np.nan, *range(COLUMNS - 2)])})
