@@ -68,12 +68,8 @@ def coverage_figure(found: xr.Dataset) -> Figure:
         colour = (MODEL, *SPARE_COLOURS)[i % 4]
         axes.errorbar(at, centre, bar, fmt="o", ms=4, color=colour, label=name)
     axes.plot([0, 100], [0, 100], color=TRUTH, lw=0.8)
-    axes.set(
-        xlabel="promised (%)",
-        ylabel="held (%)",
-        xlim=(40, 101),
-        ylim=(min(40, *axes.get_ylim()), 101),
-    )
+    least = min(40.0, 100 * float(found["low"].min()) - 2.0)
+    axes.set(xlabel="promised (%)", ylabel="held (%)", xlim=(40, 101), ylim=(least, 101))
     axes.legend(loc="upper left")
     return figure
 

@@ -2,7 +2,17 @@
 
 import xarray as xr
 
-from calibration.checks.trials import Trials, Uniformity, uniformity
+from calibration.checks.trials import LIKELIHOOD, Trials, Uniformity, uniformity
+
+# Positions of the truth's likelihood among those of the draws.
+_OF_LIKELIHOOD = {
+    "not uniform: the posteriors lie too high": (
+        "not uniform: the posteriors fit the observations closer than right ones do"
+    ),
+    "not uniform: the posteriors lie too low": (
+        "not uniform: the posteriors use less of the observations than right ones do"
+    ),
+}
 
 
 def ranks(trials: Trials, *, seed: int = 0, bins: int = 16) -> tuple[xr.Dataset, str]:
@@ -36,4 +46,5 @@ def ranks(trials: Trials, *, seed: int = 0, bins: int = 16) -> tuple[xr.Dataset,
 
 
 def _words(name: str, test: Uniformity) -> str:
-    return f"{name} {test.words} (p {min(test.chi_squared, test.kolmogorov):.2g})"
+    said = _OF_LIKELIHOOD.get(test.words, test.words) if name == LIKELIHOOD else test.words
+    return f"{name} {said} (p {min(test.chi_squared, test.kolmogorov):.2g})"

@@ -69,9 +69,10 @@ def test_a_wrong_posterior_is_found_and_its_fault_said(options, words):
 
 def test_the_rank_of_the_likelihood_shows_that_the_observations_were_not_used():
     problem = linear_problem([[2.0]], columns=TRIALS)
-    found, _ = ranks(run_trials(problem, prior, key=jax.random.key(2)))
+    found, words = ranks(run_trials(problem, prior, key=jax.random.key(2)))
     assert found["inside"].sel(quantity="a")
     assert not found["inside"].sel(quantity=LIKELIHOOD)
+    assert "use less of the observations" in words
 
 
 def test_ranks_of_ties_are_spread():
