@@ -1,7 +1,9 @@
 """Calibration: parameters of each column from observations, with their uncertainty."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import arviz as az
@@ -10,7 +12,8 @@ import numpy as np
 import xarray as xr
 
 from assimilation.observations import Observations
-from calibration.checks.predictive import with_predictions
+from calibration.checks import Posterior, require_checks, run_checks
+from calibration.checks.predictive import unconstrained, with_predictions
 from calibration.covariance import Errors
 from calibration.experiment import FirstState, land_problem
 from calibration.hierarchy import Shared, share
@@ -20,6 +23,7 @@ from calibration.priors import Prior
 from calibration.problem import Problem
 from calibration.trained import Ranges, beyond_training, trained_priors
 from hybrid_land.errors import InputError
+from hybrid_land.figures import place
 from hybrid_land.interface import Model
 
 STRUCTURES = ("column", "pooled", "hierarchical")
@@ -40,6 +44,8 @@ def calibrate(
     structure: str = "column",
     covariates: Sequence[str] = (),
     predictions: int = 0,
+    checks: Sequence[str] = (),
+    figures: str | Path | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -68,20 +74,24 @@ def calibrate(
         covariates: of the transfer function, parameters of the data such as `theta_sat`;
             `sotype` gives each soil type its own level.
         predictions: draws of the prior and posterior predictive groups; none by default.
+        checks: of the posterior, names in `calibration.checks.CHECKS`.
+        figures: folder for the figures of the checks; none are drawn without it.
         seed: of the random numbers.
         progress: called with the work done and in all.
         options: of the method.
 
     Returns:
         ArviZ InferenceData; parameters have dims `(chain, draw, column)`, what columns share
-        `(chain, draw)`. The attribute `notice` warns of priors beyond `ranges`.
+        `(chain, draw)`. The attribute `notice` warns of priors beyond `ranges`, and `checks` is
+        what `calibration.checks.run_checks` found, as JSON.
 
     Raises:
-        InputError: for an unknown method, option, structure, covariate or parameter, data that do
-            not fit the model, or too few observations.
+        InputError: for an unknown method, option, structure, covariate, check or parameter, data
+            that do not fit the model, or too few observations.
     """
     run = _method(method, options)
     _require_structure(structure, covariates, data)
+    require_checks(checks, structure=structure)
     if errors is None:
         errors = Errors(model=dict(getattr(model, "expected_error", ())))
     soil = data["clim_sotype"].to_numpy() if "clim_sotype" in data else None
@@ -117,6 +127,17 @@ def calibrate(
     if predictions:
         key = jax.random.fold_in(jax.random.key(seed), 1)
         posterior = with_predictions(posterior, problem, key=key, draws=predictions)
+    if checks:
+        checked = Posterior(
+            problem,
+            unconstrained(posterior),
+            # Simulated experiments leave no chains to go on with.
+            _method(method, {name: value for name, value in options.items() if name != "restart"}),
+            jax.random.fold_in(jax.random.key(seed), 2),
+            labels=[place(data, i) for i in range(problem.count)],
+        )
+        found = run_checks(checked, checks, figures=None if figures is None else Path(figures))
+        posterior["posterior"].attrs["checks"] = json.dumps(found)
     return posterior
 
 

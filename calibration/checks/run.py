@@ -137,21 +137,30 @@ CHECKS: dict[str, Callable[[Posterior], Found]] = {
     "coverage": _coverage,
     "tarp": _tarp,
 }
+# Those that run a method again, on one column or many.
+OF_METHOD = ("comparison", "sbc", "coverage", "tarp")
 
 
-def require_checks(names: Sequence[str]) -> None:
-    """Check that each check is known.
+def require_checks(names: Sequence[str], *, structure: str = "column") -> None:
+    """Check that each check is known and can be made.
+
+    Args:
+        names: of checks.
+        structure: of the posterior, see `calibration.calibrate`.
 
     Raises:
-        InputError: for an unknown name, or for none.
+        InputError: for an unknown name, or one that needs columns that share nothing.
     """
     for name in names:
         if name not in CHECKS:
             raise InputError(
                 f"check {name!r} is not known, expected {', '.join(CHECKS)}; correct --checks"
             )
-    if not names:
-        raise InputError(f"no check named, expected some of {', '.join(CHECKS)}; name one")
+        if name in OF_METHOD and structure != "column":
+            raise InputError(
+                f"check {name} of columns that share parameters, expected each for itself; leave "
+                "it out"
+            )
 
 
 def run_checks(

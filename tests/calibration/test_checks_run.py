@@ -52,7 +52,7 @@ def test_what_is_not_known_is_said(given, tmp_path):
     with pytest.raises(InputError, match="check 'rhat' is not known, expected predictive, loo"):
         run_checks(given, ["predictive", "rhat"], figures=tmp_path / "figures")
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="no check named"):
-        require_checks([])
+    with pytest.raises(InputError, match="check tarp of columns that share parameters"):
+        require_checks(["loo", "tarp"], structure="pooled")
     with pytest.raises(InputError, match="method 'exact' is not known"):
         run_checks(given, ["comparison"])

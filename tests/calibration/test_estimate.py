@@ -1,5 +1,7 @@
 """`calibrate` from a Dataset to InferenceData: what it uses, what it records, what it refuses."""
 
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -90,6 +92,17 @@ def test_field_capacity_is_found(data, observations):
     prior = posterior["prior"]["theta_cap"].std(("chain", "draw")).to_numpy()
     assert (spread < 0.7 * prior).all()
     assert told[-1] == (80, 80)
+
+
+def test_checks_travel_with_the_posterior(data, observations, tmp_path):
+    options = {"method": "laplace", "draws": 20, "checks": ("predictive", "identifiability")}
+    posterior = calibrate(Rained(), data, observations, figures=tmp_path / "out", **options)
+    found = json.loads(posterior["posterior"].attrs["checks"])
+    assert list(found) == ["predictive", "identifiability"]
+    assert found["predictive"]["posterior"]["coverage"][0] > 0.7
+    assert (tmp_path / "out" / "check_predictive.png").is_file()
+    with pytest.raises(InputError, match="check 'abc' is not known"):
+        calibrate(Rained(), data, observations, checks=("abc",))
 
 
 def test_attributes_say_what_was_done(data, observations, handed):
