@@ -11,16 +11,22 @@ from typing import Any
 from calibration.history import history
 from calibration.kalman import eki, eks
 from calibration.laplace import laplace
+from calibration.metropolis import metropolis
 from calibration.nuts import nuts
 from calibration.sequential import smc
 from calibration.surrogate import bayesopt
+from calibration.variational import svi
 
 METHODS: dict[str, Callable[..., Any]] = {
     "nuts": nuts,
     "laplace": laplace,
+    "svi": svi,
     "smc": smc,
     "eki": eki,
     "eks": eks,
+    "metropolis": metropolis,
     "history": history,
     "bayesopt": bayesopt,
 }
+# Whose chains walk, and may not have mixed; the draws of the others are independent.
+WALKING = ("nuts", "metropolis", "eks")

@@ -105,21 +105,24 @@ def _mapped(native: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         leaves, tree = jax.tree.flatten((x, data))
 
         @custom_vmap
-        def one(*leaves: Array) -> Any:
-            result = native(*jax.tree.unflatten(tree, [leaf[..., None] for leaf in leaves]))
-            return jax.tree.map(lambda leaf: leaf[..., 0], result)
+        def many(*leaves: Array) -> Any:
+            return native(*jax.tree.unflatten(tree, leaves))
 
-        @one.def_vmap
+        @many.def_vmap
         def rule(axis_size: int, in_batched: Any, *leaves: Array) -> tuple[Any, Any]:
-            def last(leaf: Array, batched: bool) -> Array:
-                if batched:
-                    return jnp.moveaxis(leaf, 0, -1)
-                return jnp.broadcast_to(leaf[..., None], (*leaf.shape, axis_size))
+            def joined(leaf: Array, batched: bool) -> Array:
+                if not batched:
+                    leaf = jnp.broadcast_to(leaf[None], (axis_size, *leaf.shape))
+                leaf = jnp.moveaxis(leaf, 0, -2)
+                return leaf.reshape(*leaf.shape[:-2], -1)
 
-            result = native(*jax.tree.unflatten(tree, list(map(last, leaves, in_batched))))
-            first = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), result)
-            return first, jax.tree.map(lambda _: True, first)
+            def apart(leaf: Array) -> Array:
+                return jnp.moveaxis(leaf.reshape(*leaf.shape[:-1], axis_size, -1), -2, 0)
 
-        return one(*leaves)
+            # Itself again: what is mapped twice is one call on all columns too.
+            result = jax.tree.map(apart, many(*map(joined, leaves, in_batched)))
+            return result, jax.tree.map(lambda _: True, result)
+
+        return jax.tree.map(lambda leaf: leaf[..., 0], many(*[leaf[..., None] for leaf in leaves]))
 
     return call

@@ -71,6 +71,24 @@ def test_mapped_value_and_gradient_are_one_call_each_on_all_columns(columns, mod
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_mapped_twice_is_one_call_on_all_columns(columns, mode):
+    """As for an ensemble in each column, which share the column's data."""
+    one = columnwise(native, mode=mode)
+    x, data = columns
+    many = jax.tree.map(lambda leaf: leaf[None] + jnp.arange(3.0)[:, None], x)
+    inner = jax.vmap(jax.value_and_grad(one), in_axes=(0, None))
+    both = jax.vmap(inner, in_axes=(-1, -1))
+    assert sines(both, many, data) == ["6,12"] * (2 if mode == "forward" else 1)
+    value, slope = both(many, data)
+    for member in range(3):
+        own = jax.tree.map(lambda leaf, at=member: leaf[at], many)
+        expected = jax.grad(lambda x: native(x, data).sum())(own)
+        np.testing.assert_allclose(value[:, member], native(own, data), rtol=1e-5)
+        for name in "ab":
+            np.testing.assert_allclose(slope[name][:, member], expected[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_forward_mode_of_the_mapped_function(columns, mode):
     one = jax.vmap(columnwise(native, mode=mode), in_axes=(-1, -1))
     x, data = columns
