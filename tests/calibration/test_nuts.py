@@ -210,20 +210,35 @@ def test_the_seed_decides(problems, one):
     assert not np.isclose(again, other).any()
 
 
-def test_two_step_sizes_draw_a_standard_normal():
-    """Which of them is taken must not go with the transition's own random numbers."""
+def made(expected):
+    """Sixteen columns that observe zero, with the prior N(0, 1)."""
     nothing = jnp.zeros((1, 16))
-    problem = Problem(
+    return Problem(
         names=("theta_cap",),
         columns=nothing,
         observed=nothing,
         present=nothing,
         log_scale=nothing[0],
-        expected=lambda z, columns: 0.0 * z,
+        expected=expected,
         physical=lambda z, columns: {"theta_cap": z[0]},
     )
+
+
+def test_two_step_sizes_draw_a_standard_normal():
+    """Which of them is taken must not go with the transition's own random numbers."""
+    problem = made(lambda z, columns: 0.0 * z)
     z, statistics = nuts(problem, key=jax.random.key(1), warmup=40, draws=500)
     assert len(np.unique(statistics["step_size"])) == 2
     # 32,000 draws, half as many independent ones: four errors of their spread.
     assert abs(z.std() - 1.0) < 0.02
     assert abs(z.mean()) < 0.02
+
+
+def test_a_likelihood_that_is_rough_and_flat_is_crossed():
+    """0.05 sin^2(1000 z) changes little of the density and makes slopes of fifty."""
+    problem = made(lambda z, columns: 0.32 * jnp.sin(1000.0 * z))
+    z, statistics = nuts(problem, key=jax.random.key(1), warmup=40, draws=500)
+    assert statistics["diverging"].sum() == 0
+    assert statistics["acceptance_rate"].mean() > 0.3
+    assert abs(z.std() - 1.0) < 0.04
+    assert abs(z.mean()) < 0.04
