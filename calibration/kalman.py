@@ -52,7 +52,7 @@ def eki(
     z, statistics = _invert(lanes, z, progress)
     done, steps, failed = (statistics[name].reshape(chains, -1) for name in statistics)
     return _by_chain(z, chains), {
-        "converged": (done >= 1.0).all(axis=0),
+        "converged": done.min(axis=0) >= 1.0,
         "steps": steps.max(axis=0),
         "failed": failed.sum(axis=0),
     }
@@ -175,7 +175,7 @@ def _run(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expected observations, those of failed members the mean of the others'; which failed."""
     g = lanes.evaluate(z, wanted=moving).astype(np.float64)
-    bad = ~np.isfinite(g).all(axis=1)
+    bad = np.asarray(~np.isfinite(g).all(axis=1))
     sound = np.maximum((~bad).sum(axis=0), 1)
     mean = np.sum(np.where(bad[:, None], 0.0, g), axis=0) / sound
     return np.where(bad[:, None], mean, g), bad

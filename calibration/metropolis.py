@@ -57,7 +57,7 @@ def metropolis(
     def chain(lane: Any, spread: Array, own: Array, first: ParamInfo) -> Any:
         def transition(carry: Any, number: Array) -> tuple[Any, Any]:
             state, log_size = carry
-            walk = blackjax.additive_step_random_walk(
+            walk: Any = blackjax.additive_step_random_walk(
                 lambda z: density(z, lane), random_walk.normal(jnp.exp(log_size) * spread)
             )
             state, info = walk.step(jax.random.fold_in(own, number), state)

@@ -116,7 +116,7 @@ def _stage(
         weights = -step * misfit
         share = jax.nn.softmax(weights)
         parent = blackjax.smc.resampling.systematic(key, share, misfit.shape[0])
-        return step, jax.nn.logsumexp(weights) - jnp.log(misfit.shape[0]), parent
+        return jnp.asarray(step), jax.nn.logsumexp(weights) - jnp.log(misfit.shape[0]), parent
 
     return jax.vmap(one, in_axes=(-1, 0, 0), out_axes=(0, 0, -1))(misfit, left, keys)
 

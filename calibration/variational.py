@@ -74,7 +74,7 @@ def svi(
     def fit(lane: Any, own: Array) -> tuple[Array, Array]:
         def model() -> None:
             z = numpyro.sample("z", dist.Normal(jnp.zeros(size), 1.0).to_event(1))
-            numpyro.factor("observations", likelihood(z, lane))
+            numpyro.factor("observations", likelihood(jnp.asarray(z), lane))
 
         if guide == "normal":
             family: Any = AutoMultivariateNormal(model, init_loc_fn=first, init_scale=_FIRST_SPREAD)
