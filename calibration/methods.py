@@ -13,12 +13,14 @@ from calibration.kalman import eki, eks
 from calibration.laplace import laplace
 from calibration.metropolis import metropolis
 from calibration.nuts import nuts
+from calibration.quadrature import grid
 from calibration.sequential import smc
 from calibration.surrogate import bayesopt
 from calibration.variational import svi
 
 METHODS: dict[str, Callable[..., Any]] = {
     "nuts": nuts,
+    "grid": grid,
     "laplace": laplace,
     "svi": svi,
     "smc": smc,
