@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from calibration.methods import METHODS
-from calibration.quadrature import grid
+from calibration.quadrature import _quantile, grid
 from hybrid_land.errors import InputError
 from tests.calibration.exact import bounded, linear
 
@@ -34,6 +34,12 @@ def test_a_posterior_at_its_bound_is_drawn():
     share = problem.parameters(z.reshape(-1, 1, problem.count))["share"]
     np.testing.assert_allclose(share.mean(axis=0), mean, atol=0.02 * spread.max())
     np.testing.assert_allclose(share.std(axis=0), spread, rtol=0.03)
+
+
+def test_between_points_the_density_is_linear():
+    corner = np.array([-1.0, 0.0, 1.0])
+    found = _quantile(corner, np.array([0.0, 1.0, 0.0]), np.array([0.125, 0.5, 0.875, 0.995]))
+    np.testing.assert_allclose(found, [-0.5, 0.0, 0.5, 0.9], atol=1e-12)
 
 
 def test_a_grid_too_coarse_says_so_and_a_finer_one_resolves():
