@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ class FirstState:
         spread: of the shift; 0.5 are 12% of the saturation where it is a half.
     """
 
-    kind: Literal["data", "spun-up", "sampled"] = "data"
+    kind: str = "data"
     years: int = 1
     spread: float = 0.5
 

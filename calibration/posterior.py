@@ -8,6 +8,7 @@ import arviz as az
 import numpy as np
 import xarray as xr
 
+from calibration.methods import WALKING
 from hybrid_land.data.files import atomic_path
 from hybrid_land.errors import InputError
 from hybrid_land.variables import VARIABLES
@@ -129,7 +130,9 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
             )
     statistics = posterior["sample_stats"]
     divergent = int(statistics["diverging"].sum()) if "diverging" in statistics else 0
-    if single:
+    if draws.attrs.get("method", "nuts") not in WALKING:
+        lines.append("the draws are independent: no chain that could fail to mix")
+    elif single:
         lines.append("one chain: whether it has converged is not known; run 4")
     elif worst < _AGREED:
         lines.append(f"the chains agree (largest R-hat {worst:.3f})")
@@ -139,7 +142,8 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
             "give more --warmup and --draws"
         )
     unfit = ""
-    if not single and worst > _MIXED:
+    walks = draws.attrs.get("method", "nuts") in WALKING
+    if walks and not single and worst > _MIXED:
         unfit = f"the chains did not mix: largest R-hat {worst:.3f}, expected below {_MIXED}"
     if divergent:
         lines.append(f"{divergent} transitions diverged: the tails are less sure than they look")

@@ -48,6 +48,20 @@ def load_model(name: str | Path = "default", **settings: Any) -> Model:
     return load_hybrid(folder, base=store.load_model(base, **settings))
 
 
+def trained_ranges(name: str | Path) -> dict[str, dict[str, list[float]]]:
+    """Parameters' ranges that a model was trained on, by soil type; none if it does not say.
+
+    Args:
+        name: of a shipped model or a directory; a hybrid's are those of its base.
+    """
+    folder = store.model_directory(name)
+    described = json.loads((folder / DESCRIPTION).read_text())
+    if described.get("kind") == "hybrid":
+        base = described.get("base", {}).get("name")
+        return {} if base is None else trained_ranges(folder / _BASE if base == _BASE else base)
+    return described.get("parameter_ranges", {})
+
+
 def save_learnt(
     hybrid: "Hybrid", directory: str | Path, *, base: str, facts: Mapping[str, Any] | None = None
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from hybrid_land.cli_assimilate import assimilate_app
+from hybrid_land.cli_calibrate import calibrate_app
 from hybrid_land.cli_ensemble import AsJson, DataPath, ensemble_app
 from hybrid_land.cli_learn_error import learn_error_app
 from hybrid_land.cli_observe import observe_app
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(ensemble_app)
 app.add_typer(observe_app)
 app.add_typer(assimilate_app)
+app.add_typer(calibrate_app)
 app.add_typer(learn_error_app)
 
 # Newer typer carries its own click, older uses click's: the base of typer's own error is the usage
@@ -38,9 +40,6 @@ ModelName = Annotated[
 ]
 OutFile = Annotated[Path, typer.Option("--out", help="NetCDF file to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder to write into; made if absent.")]
-ObservationFile = Annotated[
-    Path, typer.Option("--obs", help="Observations: dims (time, column), <name>, <name>_error.")
-]
 Names = Annotated[str, typer.Option("--parameters", help="Names separated by commas.")]
 
 
@@ -228,52 +227,6 @@ def rollout(
 
 
 @app.command()
-def calibrate(
-    model: ModelName,
-    data: DataPath,
-    obs: ObservationFile,
-    out: OutFile,
-    parameters: Names = "theta_cap",
-    method: Annotated[str, typer.Option(help="nuts.")] = "nuts",
-    chains: Annotated[int, typer.Option(min=1, help="Chains of each column.")] = 4,
-    warmup: Annotated[int, typer.Option(min=10, help="Draws of warm-up.")] = 200,
-    draws: Annotated[int, typer.Option(min=10, help="Draws kept of each chain.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Estimate parameters of each column from observations, with intervals; write the posterior."""
-    from assimilation import read_observations
-    from calibration import calibrate as estimate
-    from calibration import save_posterior, summary
-    from hybrid_land.any_model import load_model
-    from hybrid_land.columns import require_model_fits
-    from hybrid_land.data.files import require_writable
-    from hybrid_land.devices import use_cores
-
-    use_cores()
-    require_writable(out)
-    emulator = load_model(model)
-    forcing = open_data(data)
-    require_model_fits(emulator, forcing, source=data)
-    observations = read_observations(obs, forcing)
-    posterior = estimate(
-        emulator,
-        forcing,
-        observations,
-        parameters=listed(parameters),
-        method=method,
-        chains=chains,
-        warmup=warmup,
-        draws=draws,
-        seed=seed,
-        progress=progress_of("draw"),
-    )
-    save_posterior(posterior, out)
-    result = summary(posterior)
-    answer({"out": str(out), **result}, as_json=as_json, words=f"{out}\n{result['words']}")
-
-
-@app.command()
 def sensitivity(
     model: ModelName,
     data: DataPath,
@@ -368,7 +321,7 @@ def info(
         words = "\n".join(
             f"{key}: {value}"
             for key, value in description.items()
-            if key not in (*ensemble.LONG, "learnt", "loop")
+            if key not in (*ensemble.LONG, "learnt", "loop", "parameter_ranges")
         )
         answer(description | {"kind": "model"}, as_json=as_json, words=words)
         return

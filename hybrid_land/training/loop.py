@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float
 from hybrid_land.columns import ALBEDO, SOLAR
 from hybrid_land.data import load, validate
 from hybrid_land.data.files import atomic_path, make_folder, require_folder
+from hybrid_land.data.parameter_ranges import parameter_ranges
 from hybrid_land.errors import InputError
 from hybrid_land.models.emulator import Emulator, create
 from hybrid_land.models.store import KINDS, load_model, save_model
@@ -98,6 +99,7 @@ def train(
     _check_run(Path(out), config, resume=resume)
     report = report or (lambda record: None)
     training, validation = _split(data, config)
+    ranges = parameter_ranges(training)
     windows = pack(training, sources=[str(path) for path in data])
     longest = max(phase.length for phase in config.phases)
     if not (windows.room >= longest).any():
@@ -141,6 +143,7 @@ def train(
                     facts = _facts(data, config, command, done) | {
                         "validation": scores,
                         "validation_rmse": errors,
+                        "parameter_ranges": ranges,
                     }
                     save_model(candidate, run, facts=facts)
                 spent = time.monotonic() - begun
