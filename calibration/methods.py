@@ -8,6 +8,7 @@ parameters `[chain, draw, parameter, column]` and statistics by name, `[chain, d
 from collections.abc import Callable
 from typing import Any
 
+from calibration.amortised.training import dbuq, flow
 from calibration.history import history
 from calibration.kalman import eki, eks
 from calibration.laplace import laplace
@@ -27,6 +28,8 @@ METHODS: dict[str, Callable[..., Any]] = {
     "eki": eki,
     "eks": eks,
     "metropolis": metropolis,
+    "dbuq": dbuq,
+    "flow": flow,
     "history": history,
     "bayesopt": bayesopt,
 }

@@ -158,6 +158,7 @@ def test_rollout_is_the_only_scan_over_time_steps():
     others = {
         "assimilation/filters/driver.py",
         "assimilation/minimise.py",
+        "calibration/amortised/diffusion.py",
         "calibration/metropolis.py",
         "calibration/nuts.py",
         "hybrid_land/chunks.py",
