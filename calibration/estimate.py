@@ -108,7 +108,11 @@ def calibrate(
     facts = {
         "method": method,
         "seed": seed,
-        **{name: value for name, value in options.items() if name != "restart"},
+        **{
+            name: value
+            for name, value in options.items()
+            if name != "restart" and isinstance(value, str | int | float)
+        },
         "observations": int(problem.present.sum()),
         "observables": ", ".join(observations.values),
         "model_error": ", ".join(map(errors.described, observations.values)),

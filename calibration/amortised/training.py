@@ -122,7 +122,7 @@ def flow(
     key: Array,
     chains: int = 4,
     draws: int = 300,
-    trained: AmortisedPosterior | str | Path | None = None,
+    trained: AmortisedPosterior | str | Path = "",
     weigh: int = 0,
     probes: int = 9,
     simulations: int = 128,
@@ -139,7 +139,7 @@ def flow(
         key: for the random numbers.
         chains: into which the draws are divided, all independent.
         draws: of each chain.
-        trained: from `train`, or the folder that one was saved in.
+        trained: from `train`, or the folder that one was saved in; nothing trains one.
         weigh: draws of the flow, each run, that are weighed by the posterior over the flow's
             density, smoothed by Pareto's tail (Vehtari et al. 2024), of which the result is drawn
             again; 0 takes the flow at its word.
@@ -174,7 +174,7 @@ def dbuq(
     key: Array,
     chains: int = 4,
     draws: int = 300,
-    trained: AmortisedPosterior | str | Path | None = None,
+    trained: AmortisedPosterior | str | Path = "",
     probes: int = 9,
     simulations: int = 128,
     updates: int = _UPDATES,
@@ -235,7 +235,7 @@ def reweighed(
 def _given_or_trained(
     problem: Problem, trained: Any, kind: Any, key: Array, options: dict[str, int]
 ) -> AmortisedPosterior:
-    if trained is None:
+    if trained == "":
         return train(problem, key=key, kind=kind, **options)
     return trained if isinstance(trained, AmortisedPosterior) else load_amortised(trained)
 
