@@ -29,6 +29,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,21 +100,18 @@ def problem_for(model: Model, name: str, data: xr.Dataset, observed: list[str]) 
 
 
 def drawn(
-    problem: Problem, *, draws: int, warmup: int, depth: int, folder: Path, label: str
+    problem: Problem, run: Callable[..., Any], *, folder: Path, label: str
 ) -> list[dict[str, np.ndarray]]:
-    """NUTS on all columns, group after group; what a killed run has done is read again."""
+    """A method on all columns, group after group; what a killed run has done is read again."""
     pieces = []
     for begin in range(0, problem.count, GROUP):
         path = folder / f"{label}_{begin}.npz"
         if not path.exists():
             some = chosen_columns(problem, np.arange(begin, min(begin + GROUP, problem.count)))
             start = time.monotonic()
-            z, statistics = nuts(
+            z, statistics = run(
                 some,
                 key=jax.random.key(begin),
-                draws=draws,
-                warmup=warmup,
-                max_tree_depth=depth,
                 progress=lambda done, total, at=begin: print(
                     f"columns from {at}: {done} of {total}, load {os.getloadavg()[0]:.1f}",
                     file=sys.stderr,
@@ -147,7 +146,7 @@ def by_column(problem: Problem, pieces: list[dict[str, np.ndarray]]) -> dict[str
             "rhat": np.array([float(az.rhat(column)) for column in each]),
             "ess": np.array([float(az.ess(column)) for column in each]),
             "draws": np.full(count, chains * draws),
-            "diverging": piece["diverging"].sum(axis=(0, 1)),
+            "diverging": piece.get("diverging", np.zeros((1, 1, count))).sum(axis=(0, 1)),
         }
         for key, values in found.items():
             rows.setdefault(key, []).append(values)
@@ -245,7 +244,6 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=None, help="stop after so many")
     parser.add_argument("--draws", type=int, default=200)
     parser.add_argument("--warmup", type=int, default=10)
-    parser.add_argument("--depth", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("calibration-field-capacity"))
     options = parser.parse_args()
     use_cores()
@@ -253,17 +251,16 @@ def main() -> None:
     observed = options.observed.split(",")
     model = load_model(options.model)
     most = None if options.groups is None else options.groups * GROUP
-    data = truth(home, options.data).isel(column=slice(0, most))
+    data = truth(home, options.data)
+    # All columns are observed, so that a column's noise does not depend on how many are used.
     problem = problem_for(model, options.model, data, observed)
-    label = "_".join([options.data, options.model, *observed, str(options.depth)])
-    pieces = drawn(
-        problem,
-        draws=options.draws,
-        warmup=options.warmup,
-        depth=options.depth,
-        folder=folder,
-        label=label,
-    )
+    data = data.isel(column=slice(0, most))
+    problem = chosen_columns(problem, np.arange(data.sizes["column"]))
+    label = "_".join([options.data, options.model, *observed, options.method])
+    run = partial(nuts, draws=options.draws, warmup=options.warmup)
+    if options.method == "grid":
+        run = partial(grid, draws=options.draws)
+    pieces = drawn(problem, run, folder=folder, label=label)
     columns = by_column(problem, pieces)
     found = scores(columns, data) | {"observed": observed}
     found["seconds"] = sum(float(piece["spent"]) for piece in pieces)
