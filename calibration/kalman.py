@@ -12,6 +12,7 @@ Draws = Float[np.ndarray, "chain draw parameter column"]
 Ensemble = Float[np.ndarray, "member parameter lane"]
 
 _MOST_STEPS = 50  # of the inversion, far more than a sound problem takes
+_LEAST_MISFIT = 1e-9  # and variance of it, where nothing was observed
 _FAR = 2.0  # times its size at the posterior, the drift beyond which steps are shorter
 
 
@@ -148,10 +149,9 @@ def _invert(
             break
         g, bad = _run(lanes, z, moving)
         misfit = 0.5 * np.sum((g - observed) ** 2, axis=1)
-        tiny = np.finfo(float).tiny
         wanted = np.maximum(
-            seen / (2.0 * np.maximum(misfit.mean(axis=0), tiny)),
-            np.sqrt(seen / (2.0 * np.maximum(misfit.var(axis=0), tiny))),
+            seen / (2.0 * np.maximum(misfit.mean(axis=0), _LEAST_MISFIT)),
+            np.sqrt(seen / (2.0 * np.maximum(misfit.var(axis=0), _LEAST_MISFIT))),
         )
         step = np.where(moving, np.minimum(wanted, 1.0 - done), 0.0)
         anomalies, spread = (np.moveaxis(x - x.mean(axis=0), -1, 0) for x in (z, g))
