@@ -1,7 +1,8 @@
 """Field capacity found again from ECLand's own soil moisture, by NUTS on the emulator.
 
     python benchmarks/calibration_field_capacity.py [MODEL] --observed swvl1|swvl1,slhf
-        [--method nuts|grid] [--draws 200] [--groups 4] [--data train] [--out DIR]
+        [--method nuts|grid] [--draws 200] [--groups 4] [--data train] [--factor 2] [--twin]
+        [--out DIR]
 
 Truth: the 24 places times 9 values of theta_cap of `ecland_theta_cap.nc`, first year. Observed
 every 3 days: swvl1 of ECLand plus noise of 0.02 m3 m-3; and, with slhf, the mean latent heat flux
@@ -38,12 +39,14 @@ import arviz as az
 import jax
 import numpy as np
 import xarray as xr
+from scipy.stats import norm
 
 from assimilation import make_observations, read_observations
 from calibration.covariance import Errors
 from calibration.experiment import land_problem
 from calibration.nuts import nuts
-from calibration.problem import Problem, chosen_columns
+from calibration.priors import field_capacity_range
+from calibration.problem import Problem, chosen_columns, with_observations
 from calibration.quadrature import grid
 from hybrid_land.columns import parameters_from
 from hybrid_land.data import flatten_members, load
@@ -86,8 +89,10 @@ def truth(folder: Path, which: str) -> xr.Dataset:
     return data.isel(column=np.random.default_rng(1).permutation(number))
 
 
-def problem_for(model: Model, name: str, data: xr.Dataset, observed: list[str]) -> Problem:
-    """The inverse problem of the first year."""
+def problem_for(
+    model: Model, name: str, data: xr.Dataset, observed: list[str], factor: float
+) -> Problem:
+    """The inverse problem of the first year, with a factor on the model's own error."""
     first = data.isel(time=slice(0, YEAR))
     tables = [
         make_observations(first, errors={key: ERROR[key]}, every=EVERY[key], seed=seed)
@@ -95,8 +100,19 @@ def problem_for(model: Model, name: str, data: xr.Dataset, observed: list[str]) 
         if key in observed
     ]
     seen = read_observations(xr.merge(tables, join="outer"), first)
-    errors = Errors(table=load_errors(name).table, table_factor=FACTOR)
+    errors = Errors()
+    if factor > 0.0:
+        errors = Errors(table=load_errors(name).table, table_factor=factor)
     return land_problem(model, first, seen, parameters=("theta_cap",), errors=errors)
+
+
+def twin(problem: Problem, data: xr.Dataset) -> Problem:
+    """The same with the emulator in ECLand's place: what these data would say of a right model."""
+    low, high = map(np.asarray, field_capacity_range(parameters_from(data)))
+    share = (data["clim_theta_cap"].to_numpy() - low) / (high - low)
+    z = norm.ppf(np.clip(share, 1e-3, 1.0 - 1e-3))[None, None]
+    noise = np.random.default_rng(2).standard_normal(problem.observed.shape)
+    return with_observations(problem, problem.evaluate(z.astype(np.float32))[0] + noise)
 
 
 def drawn(
@@ -243,6 +259,8 @@ def main() -> None:
     parser.add_argument("--data", choices=sorted(FILES), default="test")
     parser.add_argument("--groups", type=int, default=None, help="stop after so many")
     parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--factor", type=float, default=FACTOR, help="0: the model is right")
+    parser.add_argument("--twin", action="store_true", help="observe the emulator instead")
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("calibration-field-capacity"))
     options = parser.parse_args()
@@ -253,10 +271,16 @@ def main() -> None:
     most = None if options.groups is None else options.groups * GROUP
     data = truth(home, options.data)
     # All columns are observed, so that a column's noise does not depend on how many are used.
-    problem = problem_for(model, options.model, data, observed)
+    problem = problem_for(model, options.model, data, observed, options.factor)
+    if options.twin:
+        problem = twin(problem, data)
     data = data.isel(column=slice(0, most))
     problem = chosen_columns(problem, np.arange(data.sizes["column"]))
     label = "_".join([options.data, options.model, *observed, options.method])
+    if options.factor != FACTOR:
+        label += f"_factor{options.factor:g}"
+    if options.twin:
+        label += "_twin"
     run = partial(nuts, draws=options.draws, warmup=options.warmup)
     if options.method == "grid":
         run = partial(grid, draws=options.draws)

@@ -178,7 +178,7 @@ def problem_of(
     names: Sequence[str],
     priors: Mapping[str, Prior] | None = None,
     first_state: FirstState | None = None,
-    year: ForcingSeries | None = None,
+    year: Mapping[str, Float[Array, "year_record column"]] | None = None,
 ) -> Problem:
     """The same from arrays.
 
