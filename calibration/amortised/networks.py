@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import paramax
 from flowjax.bijections import Affine, Chain, RationalQuadraticSpline
 from flowjax.distributions import Normal
 from flowjax.flows import coupling_flow
@@ -160,10 +159,8 @@ def sample_flow(
         key: of the draws.
         draws: of each column.
     """
-    density = paramax.unwrap(network)
-
     many = jnp.broadcast_to(features, (draws, *features.shape))
-    return density.sample_and_log_prob(key, condition=many)
+    return network.sample_and_log_prob(key, condition=many)
 
 
 def compiled(function: Callable[..., Any], network: Any, *given: Any, **settings: Any) -> Any:

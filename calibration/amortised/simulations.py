@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from calibration.amortised.diffusion import draws_by_diffusion
 from calibration.amortised.features import fit_of_probes, make_probes, probed
@@ -71,8 +71,14 @@ def simulate(problem: Problem, *, key: Array, count: int, probes: int) -> Simula
         column = np.tile(np.arange(columns), count)
     else:
         features, column = _by_case(observed * kept), np.zeros(count * columns, int)
-    seen_and_not = (_by_case(each) for each in (observed * kept, expected, kept))
-    return Simulations(_by_case(z), features, *seen_and_not, column)
+    return Simulations(
+        z=_by_case(z),
+        features=features,
+        observed=_by_case(observed * kept),
+        expected=_by_case(expected),
+        kept=_by_case(kept),
+        column=column,
+    )
 
 
 def joined(parts: Sequence[Simulations]) -> Simulations:
@@ -86,17 +92,21 @@ def joined(parts: Sequence[Simulations]) -> Simulations:
     most = max(part.observed.shape[1] for part in parts)
     columns = np.cumsum([0, *[part.column.max() + 1 for part in parts]])
 
-    def together(name: str) -> np.ndarray:
+    def together(name: str, *, padded: bool = True) -> np.ndarray:
         leaves = [getattr(part, name) for part in parts]
-        if name in ("observed", "expected", "kept"):
+        if padded:
             leaves = [np.pad(leaf, ((0, 0), (0, most - leaf.shape[1]))) for leaf in leaves]
         return np.concatenate(leaves)
 
-    names = ("z", "features", "observed", "expected", "kept")
-    column = np.concatenate(
-        [part.column + first for part, first in zip(parts, columns[:-1], strict=True)]
+    pairs = zip(parts, columns[:-1], strict=True)
+    return Simulations(
+        z=together("z", padded=False),
+        features=together("features", padded=False),
+        observed=together("observed"),
+        expected=together("expected"),
+        kept=together("kept"),
+        column=np.concatenate([part.column + first for part, first in pairs]),
     )
-    return Simulations(*[together(name) for name in names], column)
 
 
 def _by_case(values: np.ndarray) -> Float[np.ndarray, "case number"]:
@@ -145,7 +155,7 @@ def _most_likely(
     kept = simulations.kept[cases]
     number = min(neighbours + 1, among.size)
     if kept.all():
-        tree = cKDTree(expected)
+        tree = KDTree(expected)
         distance, index = tree.query(observed, k=number, workers=-1)
         while number < among.size and _cut(distance, among.size):
             number = min(2 * number, among.size)

@@ -218,7 +218,8 @@ def reweighed(
         Draws; `pareto_k` and `ess` of each column.
     """
     exact = -problem.misfit(z) - 0.5 * np.sum(z.astype(np.float64) ** 2, axis=1)
-    ratio = np.nan_to_num(exact - density, nan=-np.inf, posinf=-np.inf).T
+    sound = np.isfinite(exact) & np.isfinite(density)
+    ratio = np.where(sound, exact - np.where(sound, density, 0.0), -np.inf).T
     weights, shape = az.psislw(np.maximum(ratio, ratio.max(axis=1, keepdims=True) - _FAINT))
     share = np.exp(np.asarray(weights))
     share /= share.sum(axis=1, keepdims=True)

@@ -89,7 +89,7 @@ def test_observations_themselves_are_features_of_columns_that_share_them():
     z = np.asarray(jax.random.normal(KEY, (1, 2, 4)))
     observed = shared.evaluate(z)[0] + np.asarray(jax.random.normal(KEY, (6, 4)))
     shared = linear_problem(np.asarray(shared.columns)[:, :, 0], columns=4, observed=observed)
-    drawn, _ = dbuq(shared, key=KEY, chains=1, draws=400, probes=0, simulations=150, updates=500)
+    drawn, _ = dbuq(shared, key=KEY, chains=1, draws=400, probes=0, simulations=100, updates=400)
     mean, spread = moments(drawn)
     exact_mean, covariance = exact_moments(shared)
     exact_spread = np.sqrt(np.einsum("kpp->pk", covariance))
