@@ -19,6 +19,9 @@ def test_energy_distance_of_two_points_and_of_two_samples(normals):
     far = np.zeros((50, 1)), np.full((50, 1), 3.0)
     assert energy_distance(*far) == pytest.approx(6.0)
     assert abs(energy_distance(*normals)) < 0.02
+    # No bias of small samples, which pairs of a draw with itself would make.
+    few = np.random.default_rng(2).normal(size=(200, 2, 20, 2))
+    assert abs(np.mean([energy_distance(*pair) for pair in few])) < 0.05
     # Of N(0, 1) and N(1, 1): 2 E|N(1, 2)| - 2 E|N(0, 2)|.
     one = np.random.default_rng(1).normal(size=(2, 2000, 1))
     assert energy_distance(one[0], one[1] + 1.0) == pytest.approx(0.5423, abs=0.06)
