@@ -9,9 +9,11 @@ import pytest
 
 from calibration.amortised import AmortisedPosterior, load_amortised, save_amortised, train
 from calibration.amortised.features import make_probes
+from calibration.amortised.posterior import features_of
+from calibration.amortised.simulations import joined, simulate
 from calibration.amortised.training import dbuq, flow
 from hybrid_land.errors import InputError
-from tests.calibration.exact import bounded, linear, moments, share_of
+from tests.calibration.exact import bounded, moments, share_of
 from tests.calibration.linear import linear_problem
 from tests.calibration.linear import moments as exact_moments
 
@@ -83,19 +85,19 @@ def test_weights_mend_a_flow_where_it_has_something_near(learnt):
     assert statistics["ess"][0] < statistics["ess"][1] < 1000
 
 
-def test_observations_themselves_are_features_of_columns_that_share_them():
-    problem, _, _ = linear(columns=4)
-    shared = linear_problem(np.asarray(problem.columns)[:, :, 0], columns=4)
-    z = np.asarray(jax.random.normal(KEY, (1, 2, 4)))
-    observed = shared.evaluate(z)[0] + np.asarray(jax.random.normal(KEY, (6, 4)))
-    shared = linear_problem(np.asarray(shared.columns)[:, :, 0], columns=4, observed=observed)
-    drawn, _ = dbuq(shared, key=KEY, chains=1, draws=400, probes=0, simulations=100, updates=400)
-    mean, spread = moments(drawn)
-    exact_mean, covariance = exact_moments(shared)
-    exact_spread = np.sqrt(np.einsum("kpp->pk", covariance))
-    assert (np.abs(mean - exact_mean) / exact_spread).mean() < 0.25
-    ratio = np.sqrt(np.einsum("kpp->pk", spread)) / exact_spread
-    assert (np.abs(ratio - 1.0) < 0.25).all()
+def test_without_probes_the_observations_are_the_features():
+    problem = columns(4, seed=3)
+    np.testing.assert_array_equal(features_of(problem, None), np.asarray(problem.observed).T)
+    made = simulate(problem, key=KEY, count=50, probes=0)
+    np.testing.assert_array_equal(made.features, made.observed)
+    # Then all cases are each other's particles.
+    assert (made.column == 0).all()
+    seen = made.kept > 0
+    assert abs((made.observed - made.expected)[seen].std() - 1.0) < 0.1
+    assert (made.observed[~seen] == 0.0).all()
+    together = joined([made, simulate(problem, key=KEY, count=10, probes=0)])
+    assert together.z.shape == (240, 1)
+    assert set(together.column) == {0, 1}
 
 
 @pytest.mark.parametrize("kind", SIZES)
