@@ -179,8 +179,12 @@ def one_column(problem: Problem, k: int, clock: Clock) -> dict[str, Any]:
         numpyro.factor("observations", -0.5 * jnp.sum(departures**2))
 
     sampler = MCMC(NUTS(model), num_warmup=50, num_samples=50, progress_bar=False)
-    fields = ("num_steps",)
-    _, seconds = clock.timed(lambda: sampler.run(jax.random.key(k), extra_fields=fields))
+
+    def sampled() -> None:
+        sampler.run(jax.random.key(k), extra_fields=("num_steps",))
+        jax.block_until_ready(sampler.get_samples())
+
+    _, seconds = clock.timed(sampled)
     z = np.asarray(sampler.get_samples(group_by_chain=True)["z"])
     values = own.parameters(z.reshape(-1, 1, 1))["theta_cap"].reshape(z.shape)
     steps = float(np.mean(sampler.get_extra_fields()["num_steps"]))
