@@ -185,7 +185,14 @@ ARROWS = [
         "hybrid_land",
         ("assimilation", "calibration"),
         (
-            *("cli.py", "cli_assimilate.py", "cli_assimilate_options.py", "cli_learn_error.py"),
+            *(
+                "cli.py",
+                "cli_assimilate.py",
+                "cli_assimilate_options.py",
+                "cli_calibrate.py",
+                "cli_calibrate_options.py",
+                "cli_learn_error.py",
+            ),
             *("cli_observe.py", "any_model.py", "learnt_report.py", "demo"),
         ),
     ),
