@@ -94,7 +94,7 @@ def test_the_whole_demonstration_in_small(
 ) -> None:
     """All four questions, the page and the numbers, on fewer columns and records."""
     varied = (
-        load_sample("theta_cap").isel(column=[0, 1], member=[0, 4, 8], time=slice(0, 41)).load()
+        load_sample("theta_cap").isel(column=[0, 1], member=[0, 4, 8], time=slice(0, 61)).load()
     )
     monkeypatch.setattr(
         job, "load_sample", {"unseen": unseen, "theta_cap": varied}.__getitem__, raising=True
@@ -102,7 +102,7 @@ def test_the_whole_demonstration_in_small(
     monkeypatch.setattr(surface_to_root_module, "_BEGIN", 0)
     monkeypatch.setattr(surface_to_root_module, "_WINDOW_DAYS", 10.0)
     monkeypatch.setattr(field_capacity_module, "_MEMBERS", (0, 2))
-    monkeypatch.setattr(field_capacity_module, "_RECORDS", 41)
+    monkeypatch.setattr(field_capacity_module, "_RECORDS", 61)
     monkeypatch.setattr(field_capacity_module, "_WARMUP", 10)
     monkeypatch.setattr(field_capacity_module, "_DRAWS", 10)
     monkeypatch.setattr(answer_module, "_SHOWN", (0, 1))
