@@ -27,6 +27,20 @@ def linear(*, parameters=2, columns=3, seed=0):
     return problem, *exact_moments(problem)
 
 
+def seen_itself(observed):
+    """One parameter, z, that is observed itself with an error of one, `[observation, column]`."""
+    seen, columns = observed.shape
+    return Problem(
+        names=("theta_cap",),
+        columns={"one": jnp.ones(columns)},
+        observed=jnp.asarray(observed, jnp.float32),
+        present=jnp.ones((seen, columns)),
+        log_scale=jnp.zeros(columns),
+        expected=lambda z, given: jnp.broadcast_to(z * given["one"][None], (seen, z.shape[1])),
+        physical=lambda z, given: {"theta_cap": 0.3 + 0.1 * z[0] * given["one"]},
+    )
+
+
 def bounded(*, columns=2):
     """One parameter, uniform between 0 and 1, which data from beyond the bound push towards 1.
 

@@ -1,14 +1,14 @@
 """A killed run of NUTS goes on to what it would have given, and to nothing else."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from calibration.checkpoint import FILE
 from calibration.nuts import nuts
-from calibration.problem import Problem, with_observations
+from calibration.problem import with_observations
 from hybrid_land.errors import InputError
+from tests.calibration.exact import seen_itself
 
 COLUMNS, SEEN = 3, 4
 
@@ -17,15 +17,7 @@ COLUMNS, SEEN = 3, 4
 def problem():
     """z is observed itself, four times a column."""
     observed = np.random.default_rng(0).normal(size=(SEEN, COLUMNS))
-    return Problem(
-        names=("theta_cap",),
-        columns={"one": jnp.ones(COLUMNS)},
-        observed=jnp.asarray(observed, jnp.float32),
-        present=jnp.ones((SEEN, COLUMNS)),
-        log_scale=jnp.zeros(COLUMNS),
-        expected=lambda z, columns: jnp.broadcast_to(z * columns["one"][None], (SEEN, z.shape[1])),
-        physical=lambda z, columns: {"theta_cap": 0.3 + 0.1 * z[0] * columns["one"]},
-    )
+    return seen_itself(observed)
 
 
 def run(problem, *, seed=0, draws=70, **options):

@@ -7,8 +7,9 @@ import pytest
 
 from calibration.hierarchy import share
 from calibration.laplace import laplace
-from calibration.problem import Problem, log_posterior
+from calibration.problem import log_posterior
 from hybrid_land.errors import InputError
+from tests.calibration.exact import seen_itself
 
 COLUMNS, SEEN = 12, 6
 
@@ -20,15 +21,7 @@ def problem():
     x = np.linspace(-1.0, 1.0, COLUMNS)
     truth = 0.4 + 0.6 * x / x.std() + 0.1 * generator.normal(size=COLUMNS)
     observed = truth + generator.normal(size=(SEEN, COLUMNS))
-    return Problem(
-        names=("theta_cap",),
-        columns={"one": jnp.ones(COLUMNS)},
-        observed=jnp.asarray(observed, jnp.float32),
-        present=jnp.ones((SEEN, COLUMNS)),
-        log_scale=jnp.zeros(COLUMNS),
-        expected=lambda z, columns: jnp.broadcast_to(z * columns["one"][None], (SEEN, z.shape[1])),
-        physical=lambda z, columns: {"theta_cap": 0.3 + 0.1 * z[0] * columns["one"]},
-    ), x
+    return seen_itself(observed), x
 
 
 def test_every_column_s_number_is_the_transfer_function_and_its_own_effect(problem):
