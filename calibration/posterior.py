@@ -17,6 +17,19 @@ INTERVAL = 0.9
 _DIMS = {0: (), 1: ("column",), 2: ("chain", "draw"), 3: ("chain", "draw", "column")}
 _AGREED = 1.01  # R-hat below which chains count as agreeing (Vehtari et al. 2021)
 _MIXED = 1.05  # R-hat from which draws are no posterior: that of short, sound chains is below
+_LISTED = 5  # columns that are named of many
+_LESS_SURE = "a --discrepancy that leaves the model less sure"
+_SHORT = "not all of the likelihood was used", f"give {_LESS_SURE}"
+# What it means of a method that its statistic `converged` is false, and what to do.
+_ENDS = {
+    "laplace": (
+        "no maximum of the posterior was found",
+        "give more starts and max_iterations by --options, or take --method nuts",
+    ),
+    "svi": ("the bound had not settled", "give more steps by --options"),
+    "smc": _SHORT,
+    "eki": _SHORT,
+}
 
 
 def make_posterior(
@@ -94,8 +107,9 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     Returns:
         By parameter `mean`, `sd`, `low`, `high` (the central 90%), `rhat` and `ess`, lists over
         columns, or of one number for what columns share; `divergences`; `unfit`, why the draws
-        are no posterior, empty if they may be one; and `words`, which say whether the chains
-        agree and what to do if they do not.
+        are no posterior (chains that did not mix, a method that did not converge in a column),
+        empty if they may be one, and `remedy`, what to do then; and `words`, which say whether
+        the chains agree and what to do if they do not.
     """
     draws = posterior["posterior"]
     tail = (1.0 - INTERVAL) / 2.0
@@ -141,10 +155,30 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
             f"the chains do not agree (largest R-hat {worst:.3f}, expected below {_AGREED}): "
             "give more --warmup and --draws"
         )
-    unfit = ""
+    unfit, remedy = _not_converged(posterior)
+    if unfit:
+        lines.append(f"{unfit}: {remedy}")
     walks = draws.attrs.get("method", "nuts") in WALKING
     if walks and not single and worst > _MIXED:
         unfit = f"the chains did not mix: largest R-hat {worst:.3f}, expected below {_MIXED}"
+        remedy = f"give more --warmup and --draws, or {_LESS_SURE}"
     if divergent:
         lines.append(f"{divergent} transitions diverged: the tails are less sure than they look")
-    return result | {"divergences": divergent, "unfit": unfit, "words": "\n".join(lines)}
+    said = {"unfit": unfit, "remedy": remedy, "words": "\n".join(lines)}
+    return result | {"divergences": divergent} | said
+
+
+def _not_converged(posterior: az.InferenceData) -> tuple[str, str]:
+    """In which columns the method did not come to its end, and what to do; empty if in none."""
+    statistics = posterior["sample_stats"]
+    if "converged" not in statistics or bool(statistics["converged"].all()):
+        return "", ""
+    what, remedy = _ENDS[posterior["posterior"].attrs["method"]]
+    converged = statistics["converged"].astype(bool)
+    if "column" not in converged.dims:
+        return f"{what} for what the columns share", remedy
+    failed = np.flatnonzero(~converged.to_numpy())
+    labels = converged["column"].to_numpy()[failed[:_LISTED]]
+    more = ", ..." if failed.size > _LISTED else ""
+    named = ", ".join(str(label) for label in labels)
+    return f"{what} in {failed.size} of {converged.size} columns ({named}{more})", remedy

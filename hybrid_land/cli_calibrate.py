@@ -10,7 +10,7 @@ from hybrid_land.cli_ensemble import AsJson, DataPath
 from hybrid_land.errors import InputError
 
 calibrate_app = typer.Typer()
-UNFIT = 3  # exit status when the result is written but its chains did not mix
+UNFIT = 3  # exit status when the result is written but is no posterior
 
 
 @calibrate_app.command("calibrate")
@@ -98,7 +98,8 @@ def calibrate_command(
 ) -> None:
     """Estimate parameters of each column from observations, with intervals; write the posterior.
 
-    Exit status 3 if the chains did not mix: the result is written, and marked unfit.
+    Exit status 3 if the chains did not mix or the method did not converge in a column: the result
+    is written, and marked unfit.
     """
     from assimilation import read_observations
     from calibration import calibrate, save_posterior, summary
@@ -173,8 +174,5 @@ def calibrate_command(
     save_posterior(posterior, out)
     answer({"out": str(out), **result}, as_json=as_json, words=f"{out}\n{result['words']}")
     if result["unfit"]:
-        tell(
-            f"hybrid-land: {out} is unfit for use: {result['unfit']}; give more --warmup and "
-            "--draws, or a --discrepancy that leaves the model less sure"
-        )
+        tell(f"hybrid-land: {out} is unfit for use: {result['unfit']}; {result['remedy']}")
         raise typer.Exit(UNFIT)

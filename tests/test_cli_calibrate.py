@@ -96,6 +96,17 @@ def test_chains_that_did_not_mix_are_written_and_marked(toy_place, capsys, monke
     assert unfit.startswith("the chains did not mix: largest R-hat")
 
 
+def test_a_column_without_a_maximum_is_written_and_marked(toy_place, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(f"{COMMAND} --method laplace --options starts=1,max_iterations=1 {FEW}".split())
+    assert ended.value.code == 3
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("hybrid-land: out.nc is unfit for use: no maximum of the posterior")
+    assert line.endswith("give more starts and max_iterations by --options, or take --method nuts")
+    unfit = load_posterior("out.nc")["posterior"].attrs["unfit"]
+    assert unfit == "no maximum of the posterior was found in 2 of 2 columns (0, 1)"
+
+
 def test_a_killed_run_goes_on(toy_place, capsys, monkeypatch):
     command = (
         f"{COMMAND.replace('out.nc', 'NAME')} --chains 2 --warmup 10 --draws 50 --predictions 0 "

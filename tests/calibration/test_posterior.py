@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 from calibration import load_posterior, save_posterior, summary
+from calibration.methods import METHODS
 from calibration.posterior import make_posterior
 from hybrid_land.errors import InputError
 
@@ -129,3 +130,30 @@ def test_divergences_are_counted_and_said(draws):
     assert found["words"].endswith(
         "12 transitions diverged: the tails are less sure than they look"
     )
+
+
+def test_columns_in_which_the_method_did_not_converge_make_it_unfit(draws):
+    posterior = made(draws)
+    posterior["posterior"].attrs["method"] = "laplace"
+    statistics = posterior["sample_stats"]
+    statistics["converged"] = ("column", np.array([True, False]))
+    found = summary(posterior)
+    assert found["unfit"] == "no maximum of the posterior was found in 1 of 2 columns (9)"
+    assert found["remedy"].startswith("give more starts and max_iterations")
+    assert found["words"].endswith(f"{found['unfit']}: {found['remedy']}")
+    statistics["converged"] = ((), np.array(False))
+    assert summary(posterior)["unfit"].endswith("was found for what the columns share")
+    statistics["converged"] = ("column", np.array([True, True]))
+    assert (summary(posterior)["unfit"], summary(posterior)["remedy"]) == ("", "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_that_may_not_converge_has_words_for_it(draws, method):
+    """By what it says that it returns."""
+    posterior = made(draws)
+    posterior["posterior"].attrs["method"] = method
+    if "`converged`" in (METHODS[method].__doc__ or ""):
+        posterior["sample_stats"]["converged"] = ("column", np.zeros(2, bool))
+        assert "in 2 of 2 columns (7, 9)" in summary(posterior)["unfit"]
+    else:
+        assert summary(posterior)["unfit"] == ""
