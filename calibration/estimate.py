@@ -139,6 +139,7 @@ def calibrate(
             _method(method, {name: value for name, value in options.items() if name != "restart"}),
             jax.random.fold_in(jax.random.key(seed), 2),
             labels=[place(data, i) for i in range(problem.count)],
+            times=data["time"].to_numpy(),
         )
         found = run_checks(checked, checks, figures=None if figures is None else Path(figures))
         posterior["posterior"].attrs["checks"] = json.dumps(found)

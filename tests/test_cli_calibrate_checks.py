@@ -14,7 +14,9 @@ COMMAND = (
 )
 
 
-def test_checks_are_said_drawn_and_kept(toy_place, capsys):
+def test_checks_are_said_drawn_and_kept(toy_place, capsys, monkeypatch):
+    at = []
+    monkeypatch.setattr("calibration.checks.plots.date_axis", at.append)
     found, _ = answered(f"{COMMAND} --checks predictive,loo --figures drawn", capsys)
     said = found["words"].splitlines()[-2:]
     assert said[0].startswith("predictive: prior predictive:")
@@ -23,6 +25,7 @@ def test_checks_are_said_drawn_and_kept(toy_place, capsys):
     assert len(found["checks"]["loo"]["elpd"]) == 2
     drawn = sorted(path.name for path in Path("drawn").iterdir())
     assert drawn == ["check_loo.png", "check_predictive.png"]
+    assert len(at) == 1
     kept = json.loads(load_posterior("out.nc")["posterior"].attrs["checks"])
     assert kept == found["checks"]
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calibration.checks.trials import uniformity
-from hybrid_land.figures import MODEL, SPARE_COLOURS, TRUTH, pretty_units
+from hybrid_land.figures import MODEL, SPARE_COLOURS, TRUTH, date_axis, pretty_units
 from hybrid_land.variables import VARIABLES
 
 _PALE = "#c9d1d9"
@@ -92,13 +92,17 @@ def expected_coverage_figure(found: xr.Dataset) -> Figure:
 
 
 def predictive_figure(
-    found: Mapping[str, xr.Dataset], *, labels: Sequence[str] | None = None
+    found: Mapping[str, xr.Dataset],
+    *,
+    labels: Sequence[str] | None = None,
+    times: np.ndarray | None = None,
 ) -> Figure:
     """Observations of some columns within the intervals of prior and posterior.
 
     Args:
         found: of `predictive`, by name: `prior` and `posterior`.
         labels: of the columns.
+        times: of the records, `[record]`; without them the axis counts records.
     """
     first = next(iter(found.values()))
     columns = _spread(first.sizes["column"])
@@ -110,7 +114,8 @@ def predictive_figure(
     figure = Figure(
         figsize=(7.4, 0.5 + 1.9 * len(columns) * len(observables)), layout="constrained"
     )
-    panels = figure.subplots(len(columns) * len(observables), 1, squeeze=False)[:, 0]
+    panels = figure.subplots(len(columns) * len(observables), 1, sharex=True, squeeze=False)[:, 0]
+    counted = "record" if "record" in first.coords else "observation"
     rows = [(column, name) for column in columns for name in observables]
     colours = {"prior": _PALE, "posterior": MODEL}
     for axes, (column, name) in zip(panels, rows, strict=True):
@@ -118,9 +123,9 @@ def predictive_figure(
             part = dataset.isel(column=column)
             if name:
                 part = part.isel(observation=np.flatnonzero(part["observable"] == name))
-            at = part["record"] if "record" in part.coords else part["observation"]
             seen = np.isfinite(part["observed"].to_numpy())
-            x = at.to_numpy()[seen]
+            x = part[counted].to_numpy()[seen]
+            x = x if times is None else times[x]
             low, high, mean = (part[key].to_numpy()[seen] for key in ("low", "high", "mean"))
             solid = which == "prior"
             colour = colours.get(which, SPARE_COLOURS[0])
@@ -139,7 +144,10 @@ def predictive_figure(
                     x, part["observed"].to_numpy()[seen], ".", ms=4, color=TRUTH, label="observed"
                 )
         axes.set(title=labels[column] if labels else f"column {column}", ylabel=_axis(name))
-    panels[-1].set_xlabel("record")
+    if times is None:
+        panels[-1].set_xlabel(counted)
+    else:
+        date_axis(panels[-1])
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
     return figure

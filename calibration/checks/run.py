@@ -42,6 +42,7 @@ class Posterior:
         method: that drew them, called with a problem and `key`.
         key: for the random numbers.
         labels: of the columns, for figures.
+        times: of the records of the observations, `[record]`, for figures.
         against: method that `comparison` compares with, a name in `METHODS`.
     """
 
@@ -50,6 +51,7 @@ class Posterior:
     method: Callable[..., Any]
     key: Array
     labels: Sequence[str] | None = None
+    times: np.ndarray | None = None
     against: str = "laplace"
 
     @cached_property
@@ -70,7 +72,7 @@ def _predictive(given: Posterior) -> Found:
         for name, result in found.items()
     }
     words = f"prior predictive: {said['prior']}; posterior predictive: {said['posterior']}"
-    return numbers, words, plots.predictive_figure(found, labels=given.labels)
+    return numbers, words, plots.predictive_figure(found, labels=given.labels, times=given.times)
 
 
 def _loo(given: Posterior) -> Found:

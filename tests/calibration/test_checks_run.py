@@ -1,8 +1,11 @@
 """Checks by name, as the command runs them: numbers, words, figures, and what is refused."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from calibration.checks import CHECKS, Posterior, require_checks, run_checks
@@ -56,3 +59,25 @@ def test_what_is_not_known_is_said(given, tmp_path):
         require_checks(["loo", "tarp"], structure="pooled")
     with pytest.raises(InputError, match="method 'exact' is not known"):
         run_checks(given, ["comparison"])
+
+
+def test_predictions_are_drawn_at_their_times(given, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "calibration.checks.run.save_figure", lambda figure, _: drawn.append(figure)
+    )
+    times = np.datetime64("2015-03-01", "ns") + np.arange(0, 9 * 30, 30) * np.timedelta64(1, "D")
+    for posterior in (given, replace(given, times=times)):
+        run_checks(posterior, ["predictive"], figures=Path())
+    last = [figure.axes[-1] for figure in drawn]
+    at = [axes.lines[-1].get_xdata() for axes in last]
+    assert at[0].tolist() == list(range(9))
+    np.testing.assert_array_equal(at[1], times)
+    for figure in drawn:
+        figure.draw_without_rendering()
+    labels = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in last]
+    assert last[0].get_xlabel() == "record"
+    assert last[1].get_xlabel() == ""
+    assert {"May", "Jul"} < set(labels[1])
+    assert last[1].xaxis.get_offset_text().get_text() == "2015"
+    assert "8" in labels[0]
