@@ -63,11 +63,15 @@ def calibrate(
         parameters: names without `clim_`, such as `theta_cap`.
         method: a name in `METHODS`.
         errors: beside those that the observations carry; by default what the model carries of
-            its own error from its validation, nothing if it carries none.
+            its own error from its validation, nothing if it carries none. The errors by lead and
+            lag that lie beside a model's weights, and that the command line takes, are read by
+            its name: `Errors(table=load_errors("default").table)`, `load_errors` from
+            `hybrid_land.evaluation.error_covariance`.
         priors: by parameter.
         ranges: that the model was trained on, by parameter and soil type: the priors of what
-            `priors` leaves out, and what it is measured by. Without them `calibration.priors`
-            says what is held possible.
+            `priors` leaves out, and what it is measured by; the command line's are
+            `hybrid_land.any_model.trained_ranges(name)`. Without them `calibration.priors` says
+            what is held possible.
         first_state: where the runs begin; by default the data's, taken as known.
         structure: `column`, each for itself; `hierarchical`, columns that share a transfer
             function and have effects of their own; or `pooled`, without the effects.

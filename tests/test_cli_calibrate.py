@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from calibration import load_posterior
+from calibration.covariance import Errors
 from calibration.methods import METHODS
 from hybrid_land.cli import main
+from hybrid_land.evaluation.error_covariance import load_errors
+from hybrid_land.models.store import describe_model
 from tests.kit import answered, run
 from tests.mistakes import Case, fails, holds, observed, plain
 
@@ -52,8 +55,11 @@ def test_the_model_s_own_error_is_what_its_directory_says(toy_place, capsys, fac
     with pytest.raises(SystemExit):
         main(arguments.split())
     capsys.readouterr()
-    assert handed["errors"].table_factor == factor
-    assert "swvl1" in handed["errors"].table["name"]
+    in_python = Errors(table=load_errors("default").table, table_factor=factor)
+    assert handed["errors"].table.identical(in_python.table)
+    for name in describe_model("default")["validation_rmse"]:
+        assert handed["errors"].described(name) == in_python.described(name)
+        assert "by lead and lag" in in_python.described(name)
     low, high = handed["ranges"]["theta_cap"]["1"]
     assert 0.1 < low < high < 0.4
 
