@@ -9,6 +9,8 @@ from jaxtyping import Float
 
 from calibration.problem import Problem
 
+_ALIKE = 1.0  # range of a log density over the draws below which it weighs them alike
+
 
 def loo(
     problem: Problem, z: Float[np.ndarray, "chain draw parameter column"]
@@ -26,7 +28,8 @@ def loo(
 
     Returns:
         By column `elpd`, `se` and `p_loo`, the effective number of parameters; `pareto_k`
-        `[observation, column]`, NaN where nothing was observed; and the finding in words.
+        `[observation, column]`, NaN where nothing was observed, and where an observation weighs
+        the draws alike, within a factor of e: k would be that of noise; and the finding in words.
     """
     chains, draws = z.shape[:2]
     density = pointwise(problem, z.reshape(-1, *z.shape[2:]))
@@ -43,11 +46,12 @@ def loo(
             warnings.filterwarnings("ignore", "Estimated shape parameter")  # said in words
             found = az.loo(made, pointwise=True, reff=1.0 if chains == 1 else None)
         limit = float(found.good_k)
-        size[seen, column] = found.pareto_k.to_numpy()
+        alike = np.ptp(density[:, :, seen, column], axis=(0, 1)) < _ALIKE
+        size[seen, column] = np.where(alike, np.nan, found.pareto_k.to_numpy())
         rows.append((found.elpd_loo, found.se, found.p_loo))
     elpd, se, effective = np.asarray(rows, float).T
     bad = int((size > limit).sum())
-    count = int(np.isfinite(size).sum())
+    count = int(np.sum(np.asarray(problem.present) > 0))
     result = xr.Dataset(
         {
             "elpd": ("column", elpd),

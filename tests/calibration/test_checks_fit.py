@@ -73,7 +73,7 @@ def test_predictions_are_in_the_units_of_the_observations(problem, posterior):
     factor = np.linalg.cholesky(covariance)
     observed = factor @ np.asarray(problem.observed)
     np.testing.assert_allclose(found["observed"][:, [0, 2]], observed[:, [0, 2]], rtol=1e-5)
-    missing = np.isnan(found["observed"]).to_numpy()
+    missing = np.isnan(found["observed"].to_numpy())
     np.testing.assert_array_equal(missing, np.asarray(problem.present) == 0)
     np.testing.assert_array_equal(found["record"], np.arange(30))
 
@@ -122,6 +122,22 @@ def test_an_outlier_is_named(problem, posterior):
     z = exact(spoilt, key=jax.random.key(1), draws=500)[0]
     found, words = loo(spoilt, z)
     assert found["pareto_k"][0, 0] > 0.7
+    assert "1 observations weigh too much" in words
+
+
+def test_an_observation_that_hardly_weighs_is_none_that_decides():
+    """Its weights have a heavy tail, as Cauchy's draws do, and are all the same to a percent."""
+    problem = linear_problem([[1e-6], [1.0]], observed=np.array([[1.0], [3.0]], np.float32))
+    z = np.clip(np.random.default_rng(0).standard_cauchy((1, 500, 1, 1)), -1e4, 1e4)
+    density = pointwise(problem, z[0])[None, :, :, 0]
+    made = az.from_dict(posterior={"z": z[..., 0]}, log_likelihood={"y": density})
+    with pytest.warns(UserWarning, match="Estimated shape parameter"):
+        k = np.asarray(az.loo(made, pointwise=True, reff=1.0)["pareto_k"])
+    assert k.min() > 0.7
+    found, words = loo(problem, z)
+    assert np.isnan(found["pareto_k"][0, 0])
+    assert found["pareto_k"][1, 0] == pytest.approx(k[1])
+    assert "2 observations in 1 columns" in words
     assert "1 observations weigh too much" in words
 
 
