@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import xarray as xr
 
 from assimilation import make_observations, read_observations
 from calibration import calibrate, save_posterior, summary
+from calibration.checks.loo import loo
+from calibration.checks.predictive import predictive, unconstrained
+from calibration.covariance import Errors
+from calibration.experiment import land_problem
 from calibration.posterior import INTERVAL
+from calibration.problem import Problem
 from hybrid_land.data import flatten_members, save
 from hybrid_land.demo.part import Part, Say
 from hybrid_land.figures import paper_style, place, save_figure
@@ -22,6 +28,7 @@ _EVERY = 12  # records: three days
 _NOISE = {"swvl1": 0.02, "swvl2": 0.02}  # m3 m-3, probes in the two upper layers
 _WARMUP, _DRAWS = 20, 100
 _DEPTH = 1  # one parameter: short trajectories are the cheapest for their worth
+_EACH = 4  # of as many draws one is checked, at a quarter of the time
 _SEED = 3
 
 
@@ -44,11 +51,14 @@ def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Pa
     observed = make_observations(truth, errors=_NOISE, every=_EVERY, seed=_SEED)
     save(observed, out / "calibration_observations.nc")
     blind = truth.assign(clim_theta_cap=truth["clim_theta_cap"] * 0.0 + float(true.mean()))
+    seen = read_observations(observed, blind)
+    errors = Errors(model=dict(getattr(model, "expected_error", ())))
     say("compiling")
     posterior = calibrate(
         model,
         blind,
-        read_observations(observed, blind),
+        seen,
+        errors=errors,
         parameters=("theta_cap",),
         warmup=_WARMUP,
         draws=_DRAWS,
@@ -61,6 +71,9 @@ def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Pa
     draws = posterior["posterior"]["theta_cap"].stack(sample=("chain", "draw"))
     prior = posterior["prior"]["theta_cap"].stack(sample=("chain", "draw"))
     metrics = _metrics(found, draws.to_numpy().T, prior.to_numpy().T, true)
+    say("checking the posterior")
+    problem = land_problem(model, blind, seen, parameters=("theta_cap",), errors=errors)
+    metrics["checks"] = _checks(problem, unconstrained(posterior)[:, ::_EACH])
     labels = [place(truth, i) for i in range(len(true))]
     with paper_style():
         figure = calibration_figure(
@@ -91,6 +104,19 @@ def _metrics(found: dict, draws: np.ndarray, prior: np.ndarray, true: np.ndarray
         "mean": row["mean"],
         "low": row["low"],
         "high": row["high"],
+    }
+
+
+def _checks(problem: Problem, z: np.ndarray) -> dict:
+    """How the observations lie within the predictions, and which of them decide the posterior."""
+    made, _ = predictive(problem, z.reshape(-1, *z.shape[2:]), key=jax.random.key(_SEED))
+    left_out, _ = loo(problem, z)
+    seen = np.isfinite(made["observed"])
+    return {
+        "observations": int(seen.sum()),
+        "covered": float(made["inside"].sum() / seen.sum()),
+        "largest_k": float(left_out["pareto_k"].fillna(0.0).max()),
+        "unsure": left_out.attrs["unsure"],
     }
 
 

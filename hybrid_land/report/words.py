@@ -126,14 +126,18 @@ def assimilation_findings(metrics: Mapping[str, Any]) -> list[Finding]:
 
 
 def calibration_findings(metrics: Mapping[str, Any]) -> list[Finding]:
-    """Whether the intervals hold the true values, say more than the prior, and have converged.
+    """Whether the intervals hold the true values, say more than the prior, and can be believed.
 
     Args:
         metrics: `interval` (its probability), `inside` and `columns`, `rmse` and `prior_rmse`,
             `width_ratio` (posterior to prior standard deviation), `max_rhat`, `min_ess`,
-            `divergences`.
+            `divergences`; `checks`: `observations`, `covered` (their share within the predictions
+            of that probability), `largest_k` (Pareto's, of PSIS-LOO) and `unsure` (observations
+            whose k is too large).
     """
     share, wanted = metrics["inside"] / metrics["columns"], metrics["interval"]
+    checks = metrics["checks"]
+    off = abs(checks["covered"] - wanted)
     return [
         Finding(
             f"The {100 * wanted:.0f}% interval holds the true theta_cap in {metrics['inside']} of "
@@ -156,6 +160,16 @@ def calibration_findings(metrics: Mapping[str, Any]) -> list[Finding]:
             if metrics["max_rhat"] <= 1.05
             else f"The chains do not agree yet: largest R-hat {metrics['max_rhat']:.3f}.",
             graded(metrics["max_rhat"], good=1.02, fair=1.05),
+        ),
+        Finding(
+            f"Of the {checks['observations']} observations {100 * checks['covered']:.0f}% lie "
+            f"within the posterior's {100 * wanted:.0f}% predictive intervals.",
+            graded(off, good=0.05, fair=0.15),
+        ),
+        Finding(
+            f"With each observation left out in turn (PSIS-LOO), {checks['unsure']} of them decide "
+            f"the posterior by themselves; the largest Pareto's k is {checks['largest_k']:.2f}.",
+            graded(checks["unsure"] / checks["observations"], good=0.0, fair=0.02),
         ),
     ]
 

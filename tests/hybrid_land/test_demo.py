@@ -66,7 +66,7 @@ def test_the_first_guess_is_wrong_by_what_is_said_and_physical(unseen: xr.Datase
     state = unseen.isel(time=0, drop=True)
     guess = wrong_first_guess(state, unseen)
     for name in SOIL_WATER:
-        shift = np.abs(guess[name] - state[name]).to_numpy()
+        shift = np.abs((guess[name] - state[name]).to_numpy())
         np.testing.assert_allclose(shift, 0.06, atol=1e-6)
         assert bool((guess[name] > 0).all())
         assert bool((guess[name] < unseen["clim_theta_max"]).all())
@@ -105,17 +105,26 @@ def test_the_whole_demonstration_in_small(
     monkeypatch.setattr(field_capacity_module, "_RECORDS", 61)
     monkeypatch.setattr(field_capacity_module, "_WARMUP", 10)
     monkeypatch.setattr(field_capacity_module, "_DRAWS", 10)
+    monkeypatch.setattr(field_capacity_module, "_EACH", 1)
     monkeypatch.setattr(answer_module, "_SHOWN", (0, 1))
     metrics = demo(tmp_path / "out", console=Console(file=io.StringIO()), processes=1)
     assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(metrics) == {"rollout", "assimilation", "calibration", "sensitivity", "seconds"}
     assert metrics["calibration"]["columns"] == 4
+    checks = metrics["calibration"]["checks"]
+    observed = xr.open_dataset(tmp_path / "out" / "calibration_observations.nc")
+    made = sum(int(observed[name].count()) for name in ("swvl1", "swvl2"))
+    assert checks["observations"] == made
+    assert 0.5 < checks["covered"] <= 1.0
+    assert checks["unsure"] <= made
     assert set(metrics["sensitivity"]) == {"swvl1", "swvl2", "swvl3", "swvl4", "slhf"}
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == 8
     assert "http" not in page.replace("http://www.w3.org", "")
     for part in ("free-run", "assimilation", "calibration", "sensitivity"):
         assert f'id="{part}"' in page
+    assert f"Of the {made} observations {100 * checks['covered']:.0f}% lie" in page
+    assert f"k is {checks['largest_k']:.2f}" in page
     posterior = load_posterior(tmp_path / "out" / "posterior.nc")
     assert posterior["posterior"]["theta_cap"].sizes == {"chain": 4, "draw": 10, "column": 4}
     assert not list((tmp_path / "out").glob(".*"))

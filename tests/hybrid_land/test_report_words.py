@@ -53,24 +53,42 @@ def test_an_analysis_worse_than_the_first_guess_is_poor() -> None:
     assert verdicts == ["poor", "poor", "good", "poor"]
 
 
+CALIBRATION = {
+    "interval": 0.9,
+    "inside": 9,
+    "columns": 10,
+    "rmse": 0.01,
+    "prior_rmse": 0.05,
+    "width_ratio": 0.3,
+    "max_rhat": 1.0,
+    "min_ess": 200.0,
+    "divergences": 0,
+    "checks": {"observations": 200, "covered": 0.92, "largest_k": 0.41, "unsure": 0},
+}
+
+
 @pytest.mark.parametrize(("inside", "rhat", "expected"), [(9, 1.0, "good"), (2, 1.3, "poor")])
 def test_calibration_is_graded_by_coverage_and_convergence(
     inside: int, rhat: float, expected: str
 ) -> None:
-    metrics = {
-        "interval": 0.9,
-        "inside": inside,
-        "columns": 10,
-        "rmse": 0.01,
-        "prior_rmse": 0.05,
-        "width_ratio": 0.3,
-        "max_rhat": rhat,
-        "min_ess": 200.0,
-        "divergences": 0,
-    }
-    findings = calibration_findings(metrics)
-    assert (findings[0].verdict, findings[-1].verdict) == (expected, expected)
+    findings = calibration_findings(CALIBRATION | {"inside": inside, "max_rhat": rhat})
+    assert (findings[0].verdict, findings[3].verdict) == (expected, expected)
     assert f"{inside} of 10" in findings[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("covered", "unsure", "expected"),
+    [(0.92, 0, ["good", "good"]), (1.0, 2, ["fair", "fair"]), (0.6, 20, ["poor", "poor"])],
+)
+def test_a_posterior_is_graded_by_its_checks(
+    covered: float, unsure: int, expected: list[str]
+) -> None:
+    checks = CALIBRATION["checks"] | {"covered": covered, "unsure": unsure}
+    last = calibration_findings(CALIBRATION | {"checks": checks})[-2:]
+    assert [finding.verdict for finding in last] == expected
+    assert f"Of the 200 observations {100 * covered:.0f}% lie within" in last[0].sentence
+    assert f"{unsure} of them decide the posterior" in last[1].sentence
+    assert "largest Pareto's k is 0.41" in last[1].sentence
 
 
 def test_an_answer_of_the_wrong_size_is_poor() -> None:
