@@ -7,8 +7,8 @@ A flow and DBUQ learn the posterior of theta_cap from simulations of some column
 training files (2010, 2012, 2014), given the likelihood at nine probes. They are judged on other
 columns: those of the wide file of 2016 (`train`), on which what was chosen was chosen, or those of
 `ecland_test.nc` (`test`), for the number alone. There ECLand's own surface soil moisture was
-observed every 3 days of a year with an error of 0.02 m3 m-3; the exact posterior is by quadrature
-over a grid of 101 runs of each column. `interpolated` is what the probes say without a network:
+observed every 3 days of a year with an error of 0.02 m3 m-3; the exact posterior is by quadrature,
+method `grid`, 96 runs of each column. `interpolated` is what the probes say without a network:
 moments of the posterior under the interpolated runs.
 
 Differences of mean and spread are in exact standard deviations; the time of a new column is that of
@@ -25,7 +25,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.stats import norm
 
 from assimilation import make_observations, read_observations
 from calibration.amortised import AmortisedPosterior, load_amortised, save_amortised
@@ -34,6 +33,7 @@ from calibration.amortised.training import train_on
 from calibration.covariance import Errors
 from calibration.experiment import land_problem
 from calibration.problem import Problem
+from calibration.quadrature import grid
 from hybrid_land.data import load
 from hybrid_land.devices import use_cores
 from hybrid_land.evaluation.error_covariance import load_errors
@@ -43,7 +43,7 @@ from hybrid_land.models.store import load_model
 ROOT = Path(__file__).resolve().parents[1]
 LEARN, JUDGE = (0, 1, 2), {"train": "ecland_train_wide_3.nc", "test": "ecland_test.nc"}
 YEAR, EVERY, ERROR, FACTOR = 1460, 12, 0.02, 2.0
-PROBES, DRAWS, GRID = 9, 1000, 101
+PROBES, DRAWS = 9, 1000
 JUDGED = 30  # columns
 KINDS = ("flow", "dbuq")
 
@@ -57,15 +57,10 @@ def problem_for(model: Model, errors: Errors, path: Path, columns: slice) -> Pro
 
 
 def exact(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of z of each column by quadrature over equal shares of the prior."""
-    z = norm.ppf((np.arange(GRID) + 0.5) / GRID)
-    misfit = problem.misfit(np.broadcast_to(z[:, None, None], (GRID, 1, problem.count)))
-    weight = np.exp(misfit.min(axis=0) - misfit)
-    weight /= weight.sum(axis=0)
-    mean = (weight * z[:, None]).sum(axis=0)
-    # Within a share of the prior that holds all of the posterior, its own width.
-    own = 1.0 / (GRID * norm.pdf(mean)) / np.sqrt(12.0)
-    return mean, np.sqrt((weight * (z[:, None] - mean) ** 2).sum(axis=0) + own**2)
+    """Mean and spread of z of each column, from the draws of method `grid`."""
+    z, _ = grid(problem, key=jax.random.key(0), draws=DRAWS)
+    draws = z.reshape(-1, problem.count).astype(np.float64)
+    return draws.mean(axis=0), draws.std(axis=0)
 
 
 def against(
