@@ -1,12 +1,15 @@
 """A killed run of NUTS goes on to what it would have given, and to nothing else."""
 
+from dataclasses import replace
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 
 from calibration.checkpoint import FILE
 from calibration.nuts import nuts
-from calibration.problem import with_observations
+from calibration.problem import Problem, with_observations
 from hybrid_land.errors import InputError
 from tests.calibration.exact import seen_itself
 
@@ -62,10 +65,16 @@ def test_a_finished_run_is_read_again_or_made_longer(problem, whole, tmp_path):
 
 def test_chains_of_another_run_are_refused(problem, tmp_path):
     killed(problem, tmp_path, at=20)
-    other = with_observations(problem, np.zeros((SEEN, COLUMNS)))
-    for arguments in ({"problem": problem, "seed": 1}, {"problem": other}):
+    others: list[tuple[Problem, dict[str, Any]]] = [
+        (problem, {"seed": 1}),
+        (problem, {"target_acceptance": 0.7}),
+        (with_observations(problem, np.zeros((SEEN, COLUMNS))), {}),
+        (replace(problem, columns={"one": 2.0 * problem.columns["one"]}), {}),
+        (replace(problem, names=("theta_pwp",)), {}),
+    ]
+    for other, options in others:
         with pytest.raises(InputError, match="chains of another run, expected the same data"):
-            run(restart=tmp_path, **arguments)
+            run(other, restart=tmp_path, **options)
     (tmp_path / FILE).write_bytes(b"half a file")
     with pytest.raises(InputError, match=r"not kept chains .*; remove it"):
         run(problem, restart=tmp_path)

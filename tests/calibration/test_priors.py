@@ -64,6 +64,11 @@ def test_wilting_point_alone_stays_below_the_given_field_capacity():
     assert stats.kstest(close, stats.uniform(0.075, 0.075).cdf).pvalue > 1e-3
 
 
+def test_wilting_point_stays_above_the_residual_water():
+    drawn = draws(("theta_pwp",), LOAM | {"theta_res": 0.12})["theta_pwp"]
+    assert stats.kstest(drawn, stats.uniform(0.121, 0.225 - 0.121).cdf).pvalue > 1e-3
+
+
 def test_drawn_together_they_are_in_order():
     """Field capacity's range moves with the wilting point that was drawn, in either order."""
     for names in (("theta_cap", "theta_pwp"), ("theta_pwp", "theta_cap")):
@@ -76,6 +81,19 @@ def test_drawn_together_they_are_in_order():
         assert stats.kstest(share, stats.uniform(0, 1).cdf).pvalue > 1e-3
         # The given field capacity does not bound a wilting point drawn with it.
         assert stats.kstest(wilting, stats.uniform(0.075, 0.15).cdf).pvalue > 1e-3
+
+
+def test_each_parameter_takes_its_own_number():
+    given = {name: jnp.full(2, value) for name, value in LOAM.items()}
+    z = {"theta_cap": jnp.asarray([0.7, -0.3]), "theta_pwp": jnp.asarray([-1.0, 2.0])}
+    drawn = [
+        parameters_of(jnp.stack([z[name] for name in names]), given, names=names)
+        for names in (("theta_cap", "theta_pwp"), ("theta_pwp", "theta_cap"))
+    ]
+    for name, values in drawn[0].items():
+        np.testing.assert_array_equal(values, drawn[1][name])
+    wilting = 0.075 + 0.15 * stats.norm.cdf([-1.0, 2.0])
+    np.testing.assert_allclose(drawn[0]["theta_pwp"], wilting, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ksat", "veg_rsminh", "veg_rsminl"])
@@ -141,9 +159,22 @@ def test_order_holds_whatever_the_priors(kind):
     assert np.isfinite(np.concatenate(list(drawn.values()))).all()
 
 
+@pytest.mark.parametrize(("name", "other"), [("cvh", 0.4), ("cvl", 0.3)])
+def test_a_cover_leaves_room_for_the_given_other_one(name, other):
+    drawn = draws((name,), priors={name: Prior("uniform", 0.2, 0.9)})[name]
+    assert stats.kstest(drawn, stats.uniform(0.2, 0.8 - other).cdf).pvalue > 1e-3
+
+
+def test_a_normal_prior_keeps_its_tails():
+    far = jnp.asarray([-4.0, 4.0])
+    drawn = Prior("normal", 0.3, 0.02).drawn(far, jnp.zeros(2), jnp.ones(2))
+    np.testing.assert_allclose(drawn, [0.22, 0.38], atol=1e-4)
+
+
 RANGES = {
     "theta_cap": {"1": (0.15, 0.35), "2": (0.25, 0.45)},
     "ksat": {"1": (1e-6, 1e-5), "2": (1e-7, 1e-6)},
+    "veg_rsminl": {"1": (50.0, 150.0)},
 }
 
 
@@ -154,6 +185,9 @@ def test_priors_by_soil_type_are_the_trained_ranges():
     np.testing.assert_allclose(found["theta_cap"].first, [0.15, 0.25, 0.15])
     np.testing.assert_allclose(found["ksat"].second, [1e-5, 1e-6, 1e-5])
     assert (found["theta_cap"].kind, found["ksat"].kind) == ("uniform", "loguniform")
+    assert (
+        trained_priors(("veg_rsminl",), RANGES, soil, columns=3)["veg_rsminl"].kind == "loguniform"
+    )
     every = trained_priors(("theta_cap",), RANGES, None, columns=2)["theta_cap"]
     np.testing.assert_allclose(every.second, [0.45, 0.45])
 
@@ -174,6 +208,9 @@ def test_a_prior_beyond_the_trained_range_is_named():
         (Prior("uniform", 2.0, 1.0), "expected low and high, the lower first; correct it"),
         (Prior("normal", 2.0, 0.0), "expected mean and standard deviation, the latter positive"),
         (Prior("lognormal", -1.0, 0.5), "expected median and spread of the logarithm"),
+        (Prior("loguniform", 0.0, 0.5), "loguniform of 0 and 0.5, expected low and high"),
+        (Prior("uniform", 0.2, np.inf), "uniform of 0.2 and inf, expected low and high"),
+        (Prior("normal", np.nan, 1.0), "normal of nan and 1, expected mean and standard"),
     ],
 )
 def test_a_prior_that_is_none_is_refused(prior, words):
