@@ -6,25 +6,28 @@ import numpy as np
 import pytest
 
 from assimilation.observations import Observations
-from assimilation.operators import on_records
+from assimilation.operators import OPERATORS, on_records
 from calibration.covariance import Errors, whitened
-from calibration.experiment import FIRST_WATER, FirstState, problem_of
+from calibration.experiment import FIRST_WATER, FirstState, _first_year, problem_of
+from hybrid_land.columns import forcing_from
+from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
 from hybrid_land.rollout import rollout
 from tests.toy import LAYERS, Buckets, case
 
 COLUMNS, RECORDS = 3, 16
+OBSERVED = ("swvl1", "swvl4")
 
 
 @pytest.fixture(scope="module")
 def given():
-    """The toy's inputs, and observations of the top layer with an error of one."""
+    """The toy's inputs, and observations of two layers with an error of one."""
     parameters, state, forcing = case(columns=COLUMNS, steps=RECORDS, dtype="float32")
     shape = (RECORDS, COLUMNS)
     observations = Observations(
-        values={"swvl1": jnp.zeros(shape)},
-        errors={"swvl1": jnp.ones(shape)},
-        mask={"swvl1": jnp.ones(shape)},
+        values={name: jnp.zeros(shape) for name in OBSERVED},
+        errors={name: jnp.ones(shape) for name in OBSERVED},
+        mask={name: jnp.ones(shape) for name in OBSERVED},
     )
     return parameters, state, forcing, whitened(observations, time_step=21600.0, errors=Errors())
 
@@ -34,7 +37,8 @@ def problem(given, **options):
 
 
 def run(parameters, state, forcing):
-    return np.asarray(on_records(state, *rollout(Buckets(), parameters, state, forcing))["swvl1"])
+    series = on_records(state, *rollout(Buckets(), parameters, state, forcing))
+    return np.concatenate([np.asarray(series[name]) for name in OBSERVED])
 
 
 def test_spun_up_is_the_end_of_years_with_the_parameters_tried(given):
@@ -51,6 +55,37 @@ def test_spun_up_is_the_end_of_years_with_the_parameters_tried(given):
     np.testing.assert_allclose(made.evaluate(z)[0], expected, rtol=1e-5)
     # And not what the data's own state gives.
     assert np.abs(problem(given).evaluate(z)[0] - expected).max() > 0.01
+
+
+def test_operators_see_the_weather_of_the_records_after_the_spin_up(given, monkeypatch):
+    monkeypatch.setitem(OPERATORS, "swvl4", lambda _, context: context.forcing["rain"])
+    _, _, forcing, _ = given
+    made = problem(given, first_state=FirstState("spun-up"), year={"rain": forcing["rain"][:7]})
+    found = made.evaluate(np.zeros((1, 1, COLUMNS), np.float32))[0, RECORDS:]
+    np.testing.assert_allclose(found, forcing["rain"], rtol=1e-6)
+
+
+def test_spin_up_is_over_the_first_year():
+    data = load_sample("ecland_sample").isel(time=slice(0, 12), column=slice(0, 2)).load()
+    times = data["time"].to_numpy()[0] + np.arange(12) * np.timedelta64(73, "D")
+    slow = data.assign_coords(time=times)
+    year = _first_year(slow)
+    np.testing.assert_array_equal(year["met_tair"], forcing_from(slow)["met_tair"][:5])
+    with pytest.raises(InputError, match=r"data of 4 records, expected a year \(5\)"):
+        _first_year(slow.isel(time=slice(0, 4)))
+
+
+def test_an_empty_and_a_full_layer_can_be_moved(given):
+    parameters, state, forcing, seen = given
+    most = parameters["theta_max"]
+    ends = state | {"swvl1": 0.0 * most, "swvl4": most}
+    made = problem((parameters, ends, forcing, seen), first_state=FirstState("sampled", spread=1.0))
+    z = np.zeros((1, 2, COLUMNS), np.float32)
+    z[0, 1] = [0.0, 2.0, -2.0]
+    first = made.evaluate(z)[0, [0, RECORDS]] / np.asarray(most)
+    odds = np.exp(z[0, 1]) / 999.0
+    np.testing.assert_allclose(first[0], odds / (1.0 + odds), rtol=1e-3)
+    np.testing.assert_allclose(first[1], 1.0 / (1.0 + np.exp(-z[0, 1]) / 999.0), rtol=1e-3)
 
 
 def test_sampled_soil_water_is_one_more_parameter(given):

@@ -1,5 +1,7 @@
 """Columns that share: the transfer function, its prior, and what a method finds of it."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from calibration.hierarchy import share
 from calibration.laplace import laplace
 from calibration.problem import log_posterior
 from hybrid_land.errors import InputError
-from tests.calibration.exact import seen_itself
+from tests.calibration.exact import linear, seen_itself
 
 COLUMNS, SEEN = 12, 6
 
@@ -26,7 +28,7 @@ def problem():
 
 def test_every_column_s_number_is_the_transfer_function_and_its_own_effect(problem):
     one, x = problem
-    shared = share(one, {"sand": x, "constant": np.ones(COLUMNS)})
+    shared = share(one, {"sand": x + 2.0, "constant": np.ones(COLUMNS)})
     assert shared.problem.names[:4] == (
         *("theta_cap_intercept", "theta_cap_slope_sand", "theta_cap_spread"),
         "theta_cap_effect_0",
@@ -36,25 +38,50 @@ def test_every_column_s_number_is_the_transfer_function_and_its_own_effect(probl
     spread = 0.3 * np.exp(0.7 * z[:, 2])
     expected = z[:, 0] + 0.5 * z[:, 1] * x / x.std() + spread * z[:, 3:, 0]
     np.testing.assert_allclose(own[:, 0, :], expected, rtol=1e-4, atol=1e-5)
-    assert shared.problem.parameters(z)["theta_cap_spread"] == pytest.approx(spread, rel=1e-5)
+    told = shared.problem.parameters(z)
+    assert told["theta_cap_spread"] == pytest.approx(spread, rel=1e-5)
+    assert told["theta_cap_slope_sand"] == pytest.approx(0.5 * z[:, 1], rel=1e-5)
+    assert told["theta_cap_intercept"] == pytest.approx(z[:, 0], rel=1e-5)
+
+
+def test_each_parameter_has_a_transfer_function_of_its_own():
+    two, *_ = linear(parameters=2, columns=3)
+    shared = share(two, {"sand": np.array([1.0, 2.0, 3.0]), "clay": np.array([0.0, 1.0, 0.0])})
+    names = shared.problem.names
+    z = np.random.default_rng(3).normal(size=(2, len(names), 1)).astype(np.float32)
+    by_name = dict(zip(names, z[..., 0].T, strict=True))
+    sand, clay = np.array([-1.0, 0.0, 1.0]) * 1.5**0.5, np.array([-1.0, 2.0, -1.0]) / 2**0.5
+    own = shared.by_column(z)
+    for i, name in enumerate(two.names):
+        slopes = [by_name[f"{name}_slope_{x}"][:, None] for x in ("sand", "clay")]
+        effects = np.stack([by_name[f"{name}_effect_{c}"] for c in range(3)], axis=1)
+        spread = 0.3 * np.exp(0.7 * by_name[f"{name}_spread"])[:, None]
+        function = by_name[f"{name}_intercept"][:, None] + 0.5 * (
+            slopes[0] * sand + slopes[1] * clay
+        )
+        np.testing.assert_allclose(own[:, i], function + spread * effects, rtol=1e-4, atol=1e-5)
+    expected = two.evaluate(own).reshape(2, -1)
+    np.testing.assert_allclose(shared.problem.evaluate(z)[..., 0], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(shared.problem.present[:, 0], np.ravel(two.present))
 
 
 def test_the_density_is_the_sum_of_the_columns(problem):
     """In every lane, with columns' data of their own."""
     one, x = problem
-    shared = share(one, {"sand": x})
+    scale = jnp.linspace(-1.0, 2.0, COLUMNS)
+    shared = share(replace(one, log_scale=scale), {"sand": x})
     z = np.random.default_rng(2).normal(size=(4, COLUMNS + 3)).astype(np.float32)
     density = jax.vmap(log_posterior(shared.problem), in_axes=(0, -1))
     lanes = jax.tree.map(lambda leaf: jnp.repeat(leaf, 4, axis=-1), shared.problem.lanes)
     misfit = one.misfit(shared.by_column(z[..., None])).sum(axis=1)
-    expected = -misfit - 0.5 * (z**2).sum(axis=1)
+    expected = float(scale.sum()) - misfit - 0.5 * (z**2).sum(axis=1)
     np.testing.assert_allclose(density(jnp.asarray(z), lanes), expected, rtol=1e-4)
     np.testing.assert_allclose(shared.problem.misfit(z[..., None])[:, 0], misfit, rtol=1e-4)
 
 
 def test_the_slope_is_found_and_columns_gain_by_it(problem):
     one, x = problem
-    pooled = share(one, {"sand": x}, pooled=True)
+    pooled = share(one, {"sand": x + 2.0}, pooled=True)
     assert pooled.problem.names == ("theta_cap_intercept", "theta_cap_slope_sand")
     z, _ = laplace(pooled.problem, key=jax.random.key(0))
     # The exact posterior: z_c = a + 0.5 b x_c, seen SEEN times in each column.
