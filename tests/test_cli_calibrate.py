@@ -7,12 +7,15 @@ import pytest
 
 from calibration import load_posterior
 from calibration.covariance import Errors
+from calibration.experiment import FirstState
 from calibration.methods import METHODS
+from calibration.priors import Prior
 from hybrid_land.cli import main
 from hybrid_land.evaluation.error_covariance import load_errors
 from hybrid_land.models.store import describe_model
 from tests.kit import answered, run
 from tests.mistakes import Case, fails, holds, observed, plain
+from tests.toy import Weathered
 
 COMMAND = "calibrate model good.nc --obs obs.nc --out out.nc"
 FEW = "--chains 2 --draws 20"
@@ -42,8 +45,8 @@ def test_every_option_reaches_the_posterior(toy_place, capsys):
     assert "prior_predictive" in posterior.groups()
 
 
-@pytest.mark.parametrize("factor", [1.0, 3.0])
-def test_the_model_s_own_error_is_what_its_directory_says(toy_place, capsys, factor, monkeypatch):
+def handed_over(arguments, capsys, monkeypatch):
+    """What the command calls `calibrate` with."""
     handed = {}
 
     def estimate(*_, **options):
@@ -51,10 +54,42 @@ def test_the_model_s_own_error_is_what_its_directory_says(toy_place, capsys, fac
         raise KeyboardInterrupt
 
     monkeypatch.setattr("calibration.calibrate", estimate)
-    arguments = COMMAND.replace("model", "default") + f" --discrepancy-factor {factor}"
     with pytest.raises(SystemExit):
         main(arguments.split())
     capsys.readouterr()
+    return handed
+
+
+def test_every_option_is_handed_over(toy_place, capsys, monkeypatch):
+    monkeypatch.setattr(Weathered, "expected_error", (("swvl1", 0.004),), raising=False)
+    handed = handed_over(
+        f"{COMMAND} --prior theta_cap=normal:0.3:0.1 --discrepancy-factor 3 --predictions 8 "
+        "--representativeness swvl1=0.02 --ar1 swvl1=0.005 --ar1-days 5 --seed 3 "
+        "--first-state spun-up:2 --structure pooled --covariates theta_sat --checks loo "
+        f"--figures drawn --restart kept --warmup 30 {FEW}",
+        capsys,
+        monkeypatch,
+    )
+    assert handed["errors"] == Errors(
+        representativeness={"swvl1": 0.02},
+        correlated={"swvl1": 0.005},
+        model={"swvl1": 3.0 * 0.004},
+        memory_days=5.0,
+        table_factor=3.0,
+    )
+    assert handed["priors"] == {"theta_cap": Prior("normal", 0.3, 0.1)}
+    assert handed["first_state"] == FirstState("spun-up", years=2)
+    assert (handed["structure"], handed["covariates"]) == ("pooled", ("theta_sat",))
+    assert (handed["predictions"], handed["seed"], handed["checks"]) == (8, 3, ("loo",))
+    assert (handed["chains"], handed["warmup"], handed["draws"]) == (2, 30, 20)
+    assert (str(handed["figures"]), str(handed["restart"])) == ("drawn", "kept")
+    assert callable(handed["progress"])
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_the_model_s_own_error_is_what_its_directory_says(toy_place, capsys, factor, monkeypatch):
+    arguments = COMMAND.replace("model", "default") + f" --discrepancy-factor {factor}"
+    handed = handed_over(arguments, capsys, monkeypatch)
     in_python = Errors(table=load_errors("default").table, table_factor=factor)
     assert handed["errors"].table.identical(in_python.table)
     for name in describe_model("default")["validation_rmse"]:
@@ -203,6 +238,9 @@ MISTAKES = {
     "an option of another type": plain(
         f"{COMMAND} --options max_tree_depth=deep", "max_tree_depth is 'deep'", "a whole number"
     ),
+    "an option of nothing": plain(
+        f"{COMMAND} --options max_tree_depth=0", "max_tree_depth is 0", "expected more than 0"
+    ),
     "an option that has a flag too": plain(
         f"{COMMAND} --draws 20 --options draws=30", "--options: 'draws' is given twice"
     ),
@@ -218,15 +256,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_gets_one_line(name, place, capsys, monkeypatch):
-    from tests.toy import Weathered
-
     monkeypatch.setattr("hybrid_land.models.store.load_model", lambda _: Weathered())
     assert holds(MISTAKES[name], place=place, capsys=capsys)
 
 
 def test_chains_of_another_run_are_refused(place, capsys, monkeypatch):
-    from tests.toy import Weathered
-
     monkeypatch.setattr("hybrid_land.models.store.load_model", lambda _: Weathered())
     (place / "kept").mkdir()
     np.savez(place / "kept" / "chains.npz", mark=np.asarray("other"))
