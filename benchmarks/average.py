@@ -51,6 +51,7 @@ def main() -> None:
     names = [Path(run).name for run in options.runs]
     kept = {
         "trained_on": facts["trained_on"],
+        "parameter_ranges": facts["parameter_ranges"],
         "command": f"python benchmarks/average.py {' '.join(names)} --weights {options.weights}",
         "config": facts["config"] | {"start_from": Path(facts["config"]["start_from"]).name},
         "average_of": dict(zip(names, shares, strict=True)),

@@ -55,7 +55,8 @@ def calibrate_command(
         ),
     ] = "model",
     discrepancy_factor: Annotated[
-        float, typer.Option(help="On the standard deviation of the model's.")
+        float,
+        typer.Option(help="On the standard deviation of the model's; 3 gave honest intervals."),
     ] = 1.0,
     representativeness: Annotated[
         str, typer.Option(help="Error of a point for its column, independent: swvl1=0.02.")

@@ -25,6 +25,8 @@ from hybrid_land.variables import VARIABLES
 FILE = "errors.nc"
 LEADS = (1, 4, 40, 120, 360)  # steps: 6 hours, 1, 10, 30 and 90 days at 6-hourly steps
 LAGS = (1, 2, 4, 8, 20, 40, 120)  # steps
+YEAR = 1440  # steps of the long forecasts
+YEAR_LAGS = (360, 700)  # steps, 90 and 175 days
 _FORM = 1
 
 
@@ -118,6 +120,8 @@ def forecast_errors(
     leads: Sequence[int] = LEADS,
     lags: Sequence[int] = LAGS,
     starts: int = 12,
+    long_lead: int = YEAR,
+    long_lags: Sequence[int] = YEAR_LAGS,
 ) -> ForecastErrors:
     """Errors of forecasts from many starts over columns that the model was not trained on.
 
@@ -127,6 +131,9 @@ def forecast_errors(
         leads: steps, the longest sets how long the forecasts are.
         lags: steps, of the autocorrelation; those not shorter than half a forecast are left out.
         starts: of each Dataset, spread evenly over its records.
+        long_lead: steps of further forecasts, as many as a Dataset holds one after the other, whose
+            memory tells how much of the error stays. Left out where no Dataset is as long.
+        long_lags: steps, of their autocorrelation.
 
     Returns:
         The statistics. Snow's inner variables count where the truth has snow. The autocorrelation
@@ -145,14 +152,18 @@ def forecast_errors(
             f"{records} records, expected more than {longest} for the longest lead; give longer "
             "data or shorter leads"
         )
-    pieces = [_errors_of(model, ds, longest, starts) for ds in usable]
-    names = [name for name in (*model.prognostic, *model.diagnostic) if name in pieces[0]]
-    errors = {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in names}
-    chosen = np.unique(np.asarray(leads, int))
-    used = np.array([lag for lag in sorted(lags) if lag < longest - longest // 2], int)
-    at = chosen - 1
-    moments = {name: [_moments(errors[name][k]) for k in at] for name in names}
+    errors = _joined([_errors_of(model, ds, longest, starts) for ds in usable])
+    names = [name for name in (*model.prognostic, *model.diagnostic) if name in errors]
     prognostic = list(model.prognostic)
+    at_lead = {int(lead): errors for lead in sorted(set(leads))}
+    at_lag = {int(lag): errors for lag in sorted(lags) if lag < longest - longest // 2}
+    whole = [ds for ds in given if ds.sizes["time"] > long_lead > longest]
+    if whole:
+        late = _joined([_errors_of(model, ds, long_lead, 0) for ds in whole])
+        at_lag |= {int(lag): late for lag in sorted(long_lags) if lag > max(at_lag, default=0)}
+    moments = {
+        name: [_moments(found[name][lead - 1]) for lead, found in at_lead.items()] for name in names
+    }
     table = xr.Dataset(
         {
             "mean": (("lead", "name"), _by_lead(moments, 0)),
@@ -160,19 +171,24 @@ def forecast_errors(
             "samples": (("lead", "name"), _by_lead(moments, 2).astype(np.int32)),
             "correlation": (
                 ("lead", "prognostic", "prognostic_2"),
-                np.stack([_correlations([errors[name][k] for name in prognostic]) for k in at]),
+                np.stack(
+                    [
+                        _correlations([found[name][lead - 1] for name in prognostic])
+                        for lead, found in at_lead.items()
+                    ]
+                ),
             ),
             "autocorrelation": (
                 ("lag", "name"),
                 np.array(
-                    [[_memory(errors[name], int(lag)) for name in names] for lag in used]
-                ).reshape(len(used), len(names)),
+                    [[_memory(found[name], lag) for name in names] for lag, found in at_lag.items()]
+                ).reshape(len(at_lag), len(names)),
             ),
             "units": ("name", [VARIABLES[name].units for name in names]),
         },
         coords={
-            "lead": ("lead", chosen.astype(np.int32), {"units": "steps"}),
-            "lag": ("lag", used.astype(np.int32), {"units": "steps"}),
+            "lead": ("lead", np.array(list(at_lead), np.int32), {"units": "steps"}),
+            "lag": ("lag", np.array(list(at_lag), np.int32), {"units": "steps"}),
             "name": names,
             "prognostic": prognostic,
             "prognostic_2": prognostic,
@@ -202,13 +218,23 @@ def _described(table: xr.Dataset) -> xr.Dataset:
     return table
 
 
+def _joined(
+    pieces: Sequence[dict[str, Float[np.ndarray, "step _"]]],
+) -> dict[str, Float[np.ndarray, "step sample"]]:
+    """The samples of several Datasets side by side, of the variables that the first has."""
+    return {name: np.concatenate([piece[name] for piece in pieces], axis=1) for name in pieces[0]}
+
+
 def _errors_of(
     model: Model, truth: xr.Dataset, longest: int, starts: int
 ) -> dict[str, Float[np.ndarray, "step sample"]]:
-    """Model minus truth at every lead, NaN where the variable does not count."""
+    """Model minus truth at every lead, NaN where the variable does not count.
+
+    From so many starts; 0: from one after the other, as many as the records hold.
+    """
     require_model_fits(model, truth)
     room = truth.sizes["time"] - 1 - longest
-    first = np.unique(np.linspace(0, room, max(1, starts)).astype(int))
+    first = np.unique(np.linspace(0, room, starts or 1 + room // longest).astype(int))
     steps = np.arange(1, longest + 1)
     found = from_starts(model, truth, first, steps)
     errors = {}

@@ -104,6 +104,24 @@ def test_lags_beyond_half_a_forecast_are_left_out(found: ForecastErrors) -> None
     assert found.table["lag"].to_numpy().tolist() == [1, 4]
 
 
+def test_an_error_that_stays_is_seen_by_the_long_forecasts(walk: xr.Dataset) -> None:
+    """A flux off by a constant of variance 4 a column, and by noise of variance 9."""
+    rng = np.random.default_rng(8)
+    offset = xr.DataArray(2.0 * rng.normal(size=walk.sizes["column"]), dims="column")
+    truth = walk.assign(sshf=walk.sshf + offset)
+    short = forecast_errors(Held(), truth, leads=LEADS, lags=(1, 4), starts=30).table
+    assert short["lag"].to_numpy().tolist() == [1, 4]  # 600 records hold no year
+    given = {"long_lead": 200, "long_lags": (2, 30, 90)}
+    both = forecast_errors(Held(), truth, leads=LEADS, lags=(1, 4), starts=30, **given).table
+    assert both["lag"].to_numpy().tolist() == [1, 4, 30, 90]
+    share = float(np.var(offset)) / (float(np.var(offset)) + 9.0)
+    np.testing.assert_allclose(both["autocorrelation"].sel(name="sshf"), share, atol=0.08)
+    walked = both["autocorrelation"].sel(name="stl1")
+    # Of a walk between steps s and s + lag: sqrt(s / (s + lag)), s from 100 to 200 less the lag.
+    assert float(walked.sel(lag=90)) == pytest.approx(np.sqrt(105.0 / 195.0), abs=0.12)
+    xr.testing.assert_identical(both["variance"], short["variance"])
+
+
 def test_several_files_are_one_sample(walk: xr.Dataset, found: ForecastErrors) -> None:
     parts = [walk.isel(column=slice(0, 10)), walk.isel(column=slice(10, None))]
     both = forecast_errors(Held(), parts, leads=LEADS, lags=(1, 4, 100), starts=30)
