@@ -2,16 +2,15 @@
 
     python benchmarks/calibration_field_capacity.py [MODEL] --observed swvl1|swvl1,slhf
         [--method nuts|grid] [--draws 200] [--groups 4] [--data train|withheld] [--factor 3]
-        [--twin]
-        [--out DIR]
+        [--twin] [--out DIR]
 
 Truth: the 24 places times 9 values of theta_cap of `ecland_theta_cap.nc`, first year. Observed
 every 3 days: swvl1 of ECLand plus noise of 0.02 m3 m-3; and, with slhf, the mean latent heat flux
 of the 6 hours every 3.25 days (so that all hours of the day come round) plus noise of 15 W m-2. The
 first state is ECLand's own. The model's error is that of its validation by lead and lag
-(`errors.nc`) times 3: of 1.5, 2, 2.5, 3 and 3.5 the least with which the densest 90% intervals of
-80 columns withheld from training (`--data withheld`, the wide files, each place with its own
-theta_cap) cover 85% or more, with either choice of what is observed.
+(`errors.nc`) times 3, chosen on 80 columns withheld from training (`--data withheld`: the wide
+files, each place with its own theta_cap) by a trial that is not kept; `benchmarks/RESULTS.md` says
+how, and what this script gives there with other factors.
 
 Chains are those of `calibration.nuts` for one parameter, one leapfrog step a transition. Columns go
 through in random order in groups of 54, each of which is kept in `--out`, so that a killed run goes

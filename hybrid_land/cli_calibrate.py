@@ -55,8 +55,7 @@ def calibrate_command(
         ),
     ] = "model",
     discrepancy_factor: Annotated[
-        float,
-        typer.Option(help="On the standard deviation of the model's; 3 gave honest intervals."),
+        float, typer.Option(help="On the standard deviation of the model's.")
     ] = 1.0,
     representativeness: Annotated[
         str, typer.Option(help="Error of a point for its column, independent: swvl1=0.02.")
