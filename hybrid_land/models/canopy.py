@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hybrid_land.interface import Forcing, Parameters
+from hybrid_land.models.rows import total
 
 Row = Float[Array, " column"]
 Rows = Float[Array, "*kind column"]
@@ -95,7 +96,7 @@ def grow(
     table = jnp.asarray(_ROOTS, available.dtype)
     kinds = jnp.clip(of_both(parameters, "tv").astype(int), 0, len(_ROOTS) - 1)
     roots = jnp.moveaxis(table[kinds], -1, 0)
-    water = jnp.sum(roots * available[:, None], axis=0)
+    water = total(roots * available[:, None])
     drawn = roots * (available[:, None] + _TRACE)
     stress = unstressed_share(jnp.maximum(water, _DRIEST))
     closing = jnp.exp(jnp.asarray(_DRY_AIR, available.dtype)[:, None] * vapour_deficit[None])
@@ -104,7 +105,7 @@ def grow(
         fraction=of_both(parameters, "cv") * of_both(parameters, "veg_cov"),
         roots=roots,
         stress=stress,
-        uptake=drawn / jnp.sum(drawn, axis=0, keepdims=True),
+        uptake=drawn / total(drawn)[None],
         conductance=_RESISTANCE * leaf_area(forcing) * light[None] * stress * closing / resistance,
     )
 

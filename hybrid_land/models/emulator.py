@@ -15,6 +15,7 @@ from hybrid_land.models import soil, water
 from hybrid_land.models.air import dewpoint
 from hybrid_land.models.canopy import bare_conductance
 from hybrid_land.models.inputs import Land, features, snow_cover, survey
+from hybrid_land.models.rows import rows_of, total
 from hybrid_land.variables import (
     FORCING,
     FREEZING,
@@ -227,11 +228,6 @@ class Emulator(nnx.Module):
         return decode(out, land, parameters, state, forcing, time_step=self.time_step)
 
 
-def rows_of(x: Float[Array, "row column"]) -> list[Float[Array, " column"]]:
-    """The rows of an array; by `split`, whose transpose is one concatenation."""
-    return [row[0] for row in jax.lax.split(x, (1,) * x.shape[0], axis=0)]
-
-
 def _meaning(out: Float[Array, "head column"]) -> dict[str, Float[Array, "*kind column"]]:
     """Shares, amounts, factors and plain numbers by name; those of one kind as one array.
 
@@ -364,7 +360,7 @@ def _uptake(
     given = fraction * z["demand"] * land.demand[None] * conductance
     given = given / (1.0 + z["drag"] * conductance)
     top = 0.05 * z["condensation"] - given[2]
-    uptake = -jnp.sum(given[None, :2] * plants.uptake, axis=1)
+    uptake = -total(jnp.moveaxis(given[None, :2] * plants.uptake, 1, 0))
     return uptake + jnp.concatenate([top[None], jnp.zeros_like(uptake[1:])])
 
 

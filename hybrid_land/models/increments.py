@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models.air import dewpoint
-from hybrid_land.models.emulator import Emulator, rows_of
+from hybrid_land.models.emulator import Emulator
+from hybrid_land.models.rows import rows_of
 from hybrid_land.variables import (
     DIAGNOSTIC,
     FREEZING,

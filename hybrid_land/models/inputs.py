@@ -17,6 +17,7 @@ from hybrid_land.columns import ALBEDO
 from hybrid_land.interface import Forcing, Parameters, State
 from hybrid_land.models import air, soil
 from hybrid_land.models.canopy import Plants, bare_stress, grow, leaf_area
+from hybrid_land.models.rows import total
 from hybrid_land.variables import FREEZING, SOIL_TEMPERATURE, SOIL_WATER
 
 Row = Float[Array, " column"]
@@ -71,8 +72,8 @@ def survey(parameters: Parameters, state: State, forcing: Forcing, *, time_step:
     layered = {name: value[None] for name, value in parameters.items()}
     available = soil.available_water(swvl, liquid, layered)
     plants = grow(parameters, available, forcing, air.vapour_deficit(forcing))
-    covered = jnp.sum(plants.fraction, axis=0)
-    leaves = jnp.sum(plants.fraction * leaf_area(forcing), axis=0)
+    covered = total(plants.fraction)
+    leaves = total(plants.fraction * leaf_area(forcing))
     return Land(
         swvl=swvl,
         temperature=temperature,
