@@ -173,7 +173,7 @@ def assimilate(
         keep = end - begin if end == data.sizes["time"] else shift
         arrays = None if restart is None else load_window(restart, number, settings=settings)
         if arrays is None:
-            weather = forcing_from(data.isel(time=slice(begin, end)))
+            weather = forcing_from(data, steps=slice(begin, end))
             arrays = cycle(number, carry, weather, observations.window(begin, end), keep)
             if restart is not None:
                 save_window(restart, number, arrays, settings=settings)

@@ -229,7 +229,7 @@ class _Work:
 
     def _weather(self, begin: int, length: int) -> ForcingSeries:
         stop = min(begin + length, self.data.sizes["time"])
-        forcing = forcing_from(self.data.isel(time=slice(begin, stop)))
+        forcing = forcing_from(self.data, steps=slice(begin, stop))
         return {name: _padded(x, length) for name, x in forcing.items()}
 
     def _perturbed(

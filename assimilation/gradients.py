@@ -70,7 +70,7 @@ def window_problem(
     own = precise(model)
     parameters = precise(parameters_from(cut))
     state = precise(state_from(guess.isel(column=order), variables=model.prognostic))
-    forcing = precise(forcing_from(cut.isel(time=slice(0, end))))
+    forcing = precise(forcing_from(cut, steps=slice(0, end)))
     if begin:
         before = {name: series[:begin] for name, series in forcing.items()}
         state = {n: x[-1] for n, x in rollout(own, parameters, state, before)[0].items()}

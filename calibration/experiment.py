@@ -165,7 +165,7 @@ def _first_year(data: xr.Dataset) -> ForcingSeries:
             f"data of {data.sizes['time']} records, expected a year ({records}) to spin up over; "
             "take the first state of the data"
         )
-    return forcing_from(data.isel(time=slice(0, records)))
+    return forcing_from(data, steps=slice(0, records))
 
 
 def problem_of(

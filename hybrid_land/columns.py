@@ -22,8 +22,23 @@ SOLAR = (
 )
 ALBEDO = "albedo"
 MISSING_ALBEDO = -1.0  # a flag, not a value: models treat a negative albedo as unknown
+# By how much the weather of the records beside a step differs from the step's own, which decides
+# what is seen at its end: name to a quantity and a number of records. Humidity as its logarithm.
+BESIDE = {
+    "tair_before": ("tair", -1),
+    "tair_after": ("tair", 1),
+    "tair_later": ("tair", 2),
+    "humidity_before": ("humidity", -1),
+    "humidity_after": ("humidity", 1),
+    "humidity_later": ("humidity", 2),
+    "shortwave_after": ("shortwave", 1),
+    "longwave_after": ("longwave", 1),
+    "wind_after": ("wind", 1),
+}
+STEP_FORCING = (*FORCING, *SOLAR, ALBEDO, *BESIDE)
 _TROPICAL_YEAR = 365.2422  # d
 _OBLIQUITY = np.deg2rad(23.44)
+_DRIEST_AIR = 1e-6  # kg kg-1
 
 
 def _series(ds: xr.Dataset, name: str) -> np.ndarray:
@@ -149,23 +164,45 @@ def time_step_of(ds: xr.Dataset) -> float:
     return float((ds.time[1] - ds.time[0]) / np.timedelta64(1, "s"))
 
 
-def forcing_numpy(ds: xr.Dataset) -> dict[str, np.ndarray]:
+def forcing_numpy(ds: xr.Dataset, *, steps: slice = slice(None)) -> dict[str, np.ndarray]:
     """`forcing_from` as NumPy arrays in host memory."""
-    forcing = {name: _series(ds, name).astype(np.float32) for name in FORCING}
+    begin, end, _ = steps.indices(ds.sizes["time"])
+    first, last = max(begin - 1, 0), min(end + 2, ds.sizes["time"])
+    around, part = ds.isel(time=slice(first, last)), ds.isel(time=slice(begin, end))
+    wide = {name: _series(around, name).astype(np.float32) for name in FORCING}
+    own = np.arange(begin, end) - first
+    forcing = {name: values[own] for name, values in wide.items()}
     forcing |= solar_features(
-        ds.time.to_numpy(), ds.lat.to_numpy(), ds.lon.to_numpy(), time_step_of(ds)
+        part.time.to_numpy(), part.lat.to_numpy(), part.lon.to_numpy(), time_step_of(ds)
     )
-    forcing[ALBEDO] = _albedo(ds)
+    forcing[ALBEDO] = _albedo(part)
+    weather = {
+        "tair": wide["met_tair"],
+        "humidity": np.log(np.maximum(wide["met_qair"], _DRIEST_AIR)),
+        "shortwave": wide["met_swdown"],
+        "longwave": wide["met_lwdown"],
+        "wind": np.hypot(wide["met_wind_e"], wide["met_wind_n"]),
+    }
+    for name, (quantity, shift) in BESIDE.items():
+        series = weather[quantity]
+        forcing[name] = series[np.clip(own + shift, 0, last - first - 1)] - series[own]
     return forcing
 
 
-def forcing_from(ds: xr.Dataset) -> ForcingSeries:
+def forcing_from(ds: xr.Dataset, *, steps: slice = slice(None)) -> ForcingSeries:
     """Forcing of each step, as float32 `[time, column]`.
 
     Holds the meteorology and leaf area under their names, the functions of solar time and season
-    of `solar_features`, and `albedo` (negative where the data give none).
+    of `solar_features`, `albedo` (negative where the data give none), and how the weather of the
+    records beside each step differs from its own (`BESIDE`). Beyond the data's first and last
+    record the weather is taken to stay as it is in these.
+
+    Args:
+        ds: data with dims `(time, column)`.
+        steps: records wanted, all by default. A slice of the data would lack the records beside
+            its ends.
     """
-    return {name: jnp.asarray(values) for name, values in forcing_numpy(ds).items()}
+    return {name: jnp.asarray(values) for name, values in forcing_numpy(ds, steps=steps).items()}
 
 
 def dataset_from(template: xr.Dataset, values: Mapping[str, np.ndarray]) -> xr.Dataset:

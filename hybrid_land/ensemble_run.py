@@ -122,7 +122,7 @@ def simulate_ensemble(
             ensemble,
             parameters,
             state,
-            forcing_from(part),
+            forcing_from(data, steps=slice(begin, begin + steps_at_once)),
             spread=spread,
             noise={name: jnp.asarray(series.swapaxes(0, 1)) for name, series in noise.items()},
         )

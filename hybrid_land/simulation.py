@@ -68,7 +68,7 @@ def simulate(
     pieces: list[dict[str, np.ndarray]] = []
     records = data.sizes["time"]
     for begin in range(0, records, steps_at_once):
-        forcing = forcing_from(data.isel(time=slice(begin, begin + steps_at_once)))
+        forcing = forcing_from(data, steps=slice(begin, begin + steps_at_once))
         states, diagnostics = _rollout(model, fixed, state, forcing)
         state = {name: series[-1] for name, series in states.items()}
         pieces.append({name: np.asarray(x) for name, x in (states | diagnostics).items()})

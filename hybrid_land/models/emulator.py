@@ -16,7 +16,9 @@ from hybrid_land.models.air import dewpoint
 from hybrid_land.models.canopy import bare_conductance
 from hybrid_land.models.heads import HEADS, meaning
 from hybrid_land.models.inputs import Land, features, snow_cover, survey
+from hybrid_land.models.layer import Layer, activation
 from hybrid_land.models.rows import rows_of, total
+from hybrid_land.models.screen import Screen
 from hybrid_land.variables import (
     FORCING,
     FREEZING,
@@ -48,28 +50,6 @@ class Normalisation(nnx.Variable):
     """Mean and spread of the inputs: travels with the model and is not trained."""
 
 
-class Layer(nnx.Module):
-    """Affine map of rows: kernel `[out, in]`, bias `[out, 1]`; columns are the last axis.
-
-    Columns last keeps each row contiguous, so that features are stacked without a transpose.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, scale: float, rngs: nnx.Rngs) -> None:
-        """Draw the kernel from a normal of spread `scale / sqrt(inputs)`."""
-        spread = scale / np.sqrt(inputs)
-        self.kernel = nnx.Param(spread * rngs.params.normal((outputs, inputs)))
-        self.bias = nnx.Param(jnp.zeros((outputs, 1)))
-
-    def __call__(self, x: Float[Array, "in column"]) -> Float[Array, "out column"]:
-        """Kernel x + bias."""
-        return self.kernel[...] @ x + self.bias[...]
-
-
-def activation(x: Array) -> Array:
-    """X (1 + x / sqrt(x^2 + 4)) / 2: smooth, close to SiLU, and without an exponential."""
-    return 0.5 * x * (1.0 + x * jax.lax.rsqrt(x * x + 4.0))
-
-
 class Emulator(nnx.Module):
     """One step of ECLand for each column by a multilayer perceptron.
 
@@ -87,6 +67,8 @@ class Emulator(nnx.Module):
         required: names that a Dataset must have to be run.
         inputs: names of the network's inputs in order.
         hidden: widths of the hidden layers.
+        screen_width: hidden units of `screen`, which says what is seen at the end of a step from
+            the records beside it; 0 for none.
         expected_error: pairs of a variable's name and the RMSE of the free run over the columns
             withheld from training; empty where it is not known.
         kind: of the network's outputs, as the description on disk says it.
@@ -103,6 +85,7 @@ class Emulator(nnx.Module):
         mean: np.ndarray,
         spread: np.ndarray,
         hidden: Sequence[int] = (172, 172, 172),
+        screen_width: int = 0,
         time_step: float = 21600.0,
         expected_error: Sequence[tuple[str, float]] = (),
         rngs: nnx.Rngs,
@@ -127,13 +110,24 @@ class Emulator(nnx.Module):
         self.layers = nnx.List([Layer(a, b, scale=1.4, rngs=rngs) for a, b in pairwise(widths)])
         self.head = Layer(widths[-1], len(self.heads), scale=0.1, rngs=rngs)
         self.head.bias[...] = jnp.asarray(list(self.heads.values()))[:, None]
+        self.add_screen(screen_width, rngs=rngs)
+
+    def add_screen(self, width: int, *, rngs: nnx.Rngs) -> None:
+        """A new `screen` of so many hidden units, which adds nothing until it is trained."""
+        self.screen_width = int(width)
+        inside = len(self.inputs) + self.hidden[-1]
+        screen = Screen(inside, self.screen_width, rngs=rngs) if width else None
+        self.screen: Screen | None = nnx.data(screen)
 
     def network(self, x_norm: Float[Array, "input column"]) -> Float[Array, "head column"]:
         """The multilayer perceptron alone, from normalised inputs to the rows of `heads`."""
+        return self.head(self._hidden(x_norm))
+
+    def _hidden(self, x_norm: Float[Array, "input column"]) -> Float[Array, "hidden column"]:
         x = x_norm
         for layer in self.layers:
             x = activation(layer(x))
-        return self.head(x)
+        return x
 
     def normalised_inputs(
         self, parameters: Parameters, state: State, forcing: Forcing
@@ -175,8 +169,10 @@ class Emulator(nnx.Module):
         """
         land = survey(parameters, state, forcing, time_step=self.time_step)
         x_norm = self._normalised(land, parameters, state, forcing)
-        out = self.network(x_norm) + more(x_norm)
-        return decode(out, land, parameters, state, forcing, time_step=self.time_step)
+        hidden = self._hidden(x_norm)
+        out = self.head(hidden) + more(x_norm)
+        seen = 0.0 if self.screen is None else self.screen(x_norm, hidden, forcing)
+        return decode(out, land, parameters, state, forcing, seen=seen, time_step=self.time_step)
 
 
 def decode(
@@ -186,6 +182,7 @@ def decode(
     state: State,
     forcing: Forcing,
     *,
+    seen: Float[Array, "4 column"] | float = 0.0,
     time_step: float,
 ) -> tuple[State, Diagnostics]:
     """From the rows of `heads` to a physical state and its diagnostics.
@@ -196,6 +193,7 @@ def decode(
         parameters: leaves `[column]`.
         state: at the start of the step.
         forcing: over the step.
+        seen: what `Screen` adds to the rows of skin, screen and sensible heat.
         time_step: s.
 
     Returns:
@@ -256,7 +254,7 @@ def decode(
         LATENT_HEAT_VAPORISATION * (flux.e - flux.sublimation)
         + LATENT_HEAT_SUBLIMATION * flux.sublimation
     )
-    skin, warm, moist, heat = rows_of(z["screen"])
+    skin, warm, moist, heat = rows_of(z["screen"] + seen)
     diagnostics: Diagnostics = {
         "skt": forcing["met_tair"] + 6.0 * skin,
         "t2m": forcing["met_tair"] + 3.0 * warm,
@@ -344,6 +342,7 @@ def create(
     forcing: Forcing,
     *,
     hidden: Sequence[int] = (172, 172, 172),
+    screen_width: int = 0,
     time_step: float = 21600.0,
     kind: type[Emulator] = Emulator,
     key: Array,
@@ -355,6 +354,7 @@ def create(
         states: leaves `[sample]`.
         forcing: leaves `[sample]`.
         hidden: widths of the hidden layers.
+        screen_width: hidden units of the emulator's `screen`; 0 for none.
         time_step: s.
         kind: the emulator or another with its inputs.
         key: for the initial weights.
@@ -371,6 +371,7 @@ def create(
         mean=mean,
         spread=spread,
         hidden=hidden,
+        screen_width=screen_width,
         time_step=time_step,
         rngs=nnx.Rngs(params=key),
     )

@@ -16,12 +16,14 @@ import numpy as np
 import xgboost as xgb
 from jaxtyping import Float
 
+from hybrid_land.columns import BESIDE
 from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
 from hybrid_land.models.emulator import PARAMETERS
 from hybrid_land.models.increments import clipped, reference
 from hybrid_land.models.inputs import features, survey
+from hybrid_land.models.screen import changes
 from hybrid_land.variables import DIAGNOSTIC, FORCING, PROGNOSTIC
 
 DESCRIPTION = "model.json"
@@ -86,6 +88,7 @@ class TreeModel:
         """
         land = survey(parameters, state, forcing, time_step=self.time_step)
         names, rows = features(land, parameters, state, forcing, time_step=self.time_step)
+        names, rows = (*names, *BESIDE), jnp.concatenate([rows, changes(forcing)])
         x = rows[np.array([names.index(name) for name in self.inputs])].T.astype(jnp.float32)
         shape = jax.ShapeDtypeStruct((len(TARGETS), x.shape[0]), jnp.float32)
         y = jax.pure_callback(self.predict, shape, x, vmap_method="sequential")

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from hybrid_land.columns import (
     ALBEDO,
+    BESIDE,
     SOLAR,
     forcing_from,
     parameters_from,
@@ -87,7 +88,7 @@ class Problem:
     @property
     def weather(self) -> tuple[str, ...]:
         """Forcing that can be varied: all but what follows from time and place."""
-        return tuple(name for name in self.forcing if name not in (*SOLAR, ALBEDO))
+        return tuple(name for name in self.forcing if name not in (*SOLAR, ALBEDO, *BESIDE))
 
 
 def problem_of(

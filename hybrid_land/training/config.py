@@ -26,6 +26,10 @@ class TrainingConfig(_Strict):
 
     Attributes:
         hidden: widths of the network's hidden layers.
+        screen_width: hidden units of the small network for what is seen at the end of a step; 0
+            for none.
+        part: `screen` to train that network alone, from `start_from`, which then keeps every other
+            weight and so its state; `score` is then of skin, screen and sensible heat.
         kind: `emulator`, or `increments` for the plain network that is its baseline.
         start_from: a model whose weights the run starts from, as `load_model` takes it; its kind
             and widths then count. Empty: random weights.
@@ -47,6 +51,8 @@ class TrainingConfig(_Strict):
     """
 
     hidden: tuple[PositiveInt, ...] = (172, 172, 172)
+    screen_width: int = Field(default=48, ge=0)
+    part: Literal["all", "screen"] = "all"
     kind: Literal["emulator", "increments"] = "emulator"
     start_from: str = ""
     phases: tuple[Phase, ...] = Field(

@@ -18,12 +18,13 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
-from hybrid_land.columns import ALBEDO, SOLAR
+from hybrid_land.columns import STEP_FORCING
 from hybrid_land.data import load, validate
 from hybrid_land.data.files import atomic_path, make_folder, require_folder
 from hybrid_land.data.parameter_ranges import parameter_ranges
 from hybrid_land.errors import InputError
 from hybrid_land.models.emulator import Emulator, create
+from hybrid_land.models.screen import SEEN
 from hybrid_land.models.store import KINDS, load_model, save_model
 from hybrid_land.simulation import simulate
 from hybrid_land.training.config import Phase, TrainingConfig
@@ -32,7 +33,6 @@ from hybrid_land.training.split import split
 from hybrid_land.training.windows import Windows, pack
 from hybrid_land.variables import (
     DIAGNOSTIC,
-    FORCING,
     PROGNOSTIC,
     SNOW_INNER,
     SNOW_PRESENT,
@@ -96,6 +96,11 @@ def train(
         InputError: if the data are not sound, or `out` is in use, not writable, or not a run.
     """
     config = config or TrainingConfig()
+    if config.part == "screen" and not (config.start_from and config.screen_width):
+        raise InputError(
+            "part is 'screen' without a model and a width for it; give start_from, a trained "
+            "emulator, and a screen_width above 0"
+        )
     _check_run(Path(out), config, resume=resume)
     report = report or (lambda record: None)
     training, validation = _split(data, config)
@@ -109,8 +114,10 @@ def train(
         )
     run = Path(out).resolve() if resume else _make_run(Path(out), config)
     scales = measure_scales(windows, leads=longest, seed=config.seed)
-    model = load_model(config.start_from) if config.start_from else _untrained(windows, config)
-    definition, weights, fixed = nnx.split(model, nnx.Param, ...)
+    model = _first_model(windows, config)
+    alone = config.part == "screen"
+    trained = nnx.All(nnx.Param, nnx.PathContains("screen")) if alone else nnx.Param
+    definition, weights, fixed = nnx.split(model, trained, ...)
     optimiser = _optimiser(config)
     progress = Progress(weights, weights, optimiser.init(weights), 0, np.inf)
     with ocp.CheckpointManager(
@@ -136,7 +143,9 @@ def train(
             last = done == config.updates
             if done % config.validate_every == 0 or last:
                 candidate = nnx.merge(definition, progress.average, fixed)
-                scores, errors = validation_scores(candidate, validation)
+                scores, errors = validation_scores(
+                    candidate, validation, judged=SEEN if alone else PROGNOSTIC
+                )
                 score = scores["score"]
                 if score < progress.best:
                     progress = Progress(weights, average, state, done, score)
@@ -225,17 +234,28 @@ def _split(
     return training, validation
 
 
+def _first_model(windows: Windows, config: TrainingConfig) -> Emulator:
+    """What a run starts from; `part = "screen"` adds the screen network to one that has none."""
+    if not config.start_from:
+        return _untrained(windows, config)
+    model = load_model(config.start_from)
+    if config.part == "screen" and model.screen is None:
+        model.add_screen(config.screen_width, rngs=nnx.Rngs(params=config.seed))
+    return model
+
+
 def _untrained(windows: Windows, config: TrainingConfig) -> Emulator:
     """A network whose normalisation comes from a sample of the training windows."""
     batch = windows.draw(Phase(length=1, updates=1, batch=50000), seed=config.seed, update=1 << 40)
     rows = {name: jnp.asarray(batch["rows"][0, i]) for i, name in enumerate(windows.variables)}
-    forcing = {name: rows[name] for name in (*FORCING, *SOLAR, ALBEDO)}
+    forcing = {name: rows[name] for name in STEP_FORCING}
     parameters = dict(zip(windows.parameters, jnp.asarray(batch["fixed"]), strict=True))
     return create(
         parameters,
         {name: rows[name] for name in PROGNOSTIC},
         forcing,
         hidden=config.hidden,
+        screen_width=config.screen_width if config.kind == "emulator" else 0,
         kind=KINDS[config.kind],
         key=jax.random.key(config.seed),
     )
@@ -334,12 +354,20 @@ def _make_update(
 
 
 def validation_scores(
-    model: Emulator, validation: Sequence[xr.Dataset]
+    model: Emulator,
+    validation: Sequence[xr.Dataset],
+    *,
+    judged: tuple[str, ...] = PROGNOSTIC,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Free rollout over the withheld columns.
 
+    Args:
+        model: to roll out.
+        validation: the withheld columns.
+        judged: variables that the score is of.
+
     Returns:
-        RMSE of each prognostic variable over its spread, which is the truth's over time about
+        RMSE of each judged variable over its spread, which is the truth's over time about
         each column's mean, with `score` their mean (infinity for a rollout that is not finite);
         and the RMSE of each variable in its own unit.
     """
@@ -355,9 +383,7 @@ def validation_scores(
                 float(((actual - actual.mean("time")) ** 2).sum(dtype=np.float64)),
                 float(actual.count()),
             )
-    scores = {
-        name: float(np.sqrt(sums[name][0] / max(sums[name][1], 1e-30))) for name in PROGNOSTIC
-    }
+    scores = {name: float(np.sqrt(sums[name][0] / max(sums[name][1], 1e-30))) for name in judged}
     mean = float(np.mean(list(scores.values())))
     errors = {name: float(np.sqrt(a / max(count, 1.0))) for name, (a, _, count) in sums.items()}
     return {"score": mean if np.isfinite(mean) else float("inf"), **scores}, errors

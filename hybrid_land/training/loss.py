@@ -6,13 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from hybrid_land.columns import ALBEDO, MISSING_ALBEDO, SOLAR
+from hybrid_land.columns import ALBEDO, MISSING_ALBEDO, STEP_FORCING
 from hybrid_land.interface import Model
 from hybrid_land.rollout import rollout
 from hybrid_land.training.windows import Windows
 from hybrid_land.variables import (
     DIAGNOSTIC,
-    FORCING,
     PROGNOSTIC,
     SNOW_INNER,
     SNOW_PRESENT,
@@ -99,7 +98,7 @@ def rollout_loss(
     Returns:
         J, and the root mean square scaled error of each variable.
     """
-    forcing = {name: rows[name][:-1] for name in (*FORCING, *SOLAR, ALBEDO)}
+    forcing = {name: rows[name][:-1] for name in STEP_FORCING}
     if albedo_known is not None:
         forcing[ALBEDO] = jnp.where(albedo_known[None, :], forcing[ALBEDO], MISSING_ALBEDO)
     first = {name: rows[name][0] for name in PROGNOSTIC}

@@ -9,13 +9,14 @@ import numpy as np
 import xarray as xr
 import xgboost as xgb
 
-from hybrid_land.columns import ALBEDO, SOLAR
+from hybrid_land.columns import BESIDE, STEP_FORCING
 from hybrid_land.models.increments import reference
 from hybrid_land.models.inputs import features, survey
+from hybrid_land.models.screen import changes
 from hybrid_land.models.trees import TARGETS, TreeModel
 from hybrid_land.training.config import Phase
 from hybrid_land.training.windows import pack
-from hybrid_land.variables import FORCING, PROGNOSTIC, SNOW_INNER, SNOW_PRESENT, VARIABLES
+from hybrid_land.variables import PROGNOSTIC, SNOW_INNER, SNOW_PRESENT, VARIABLES
 
 _CHUNK = 50_000  # rows whose features are computed together
 
@@ -125,13 +126,11 @@ def _table(
     for begin in range(0, rows, _CHUNK):
         part = slice(begin, begin + _CHUNK)
         state = {name: jnp.asarray(now[column[name], part]) for name in PROGNOSTIC}
-        forcing = {
-            name: jnp.asarray(now[column[name], part]) for name in (*FORCING, *SOLAR, ALBEDO)
-        }
+        forcing = {name: jnp.asarray(now[column[name], part]) for name in STEP_FORCING}
         fixed = dict(zip(windows.parameters, jnp.asarray(batch["fixed"][:, part]), strict=True))
         land = survey(fixed, state, forcing, time_step=21600.0)
         inputs, found = features(land, fixed, state, forcing, time_step=21600.0)
-        x.append(np.asarray(found).T)
+        x.append(np.concatenate([found, changes(forcing)]).T)
         base = {name: np.asarray(value) for name, value in reference(state, forcing).items()}
         y.append(
             np.stack(
@@ -146,4 +145,4 @@ def _table(
     every = np.ones(rows, np.float32)
     snow = snow if snow.any() else every
     weight = {name: snow if name in SNOW_INNER else every for name in TARGETS}
-    return inputs, np.concatenate(x), np.concatenate(y, axis=1), weight
+    return (*inputs, *BESIDE), np.concatenate(x), np.concatenate(y, axis=1), weight
