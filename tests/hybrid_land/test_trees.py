@@ -41,7 +41,7 @@ def unseen() -> xr.Dataset:
 
 
 def first_step(model: TreeModel, ds: xr.Dataset) -> tuple[dict, dict]:
-    forcing = {name: series[0] for name, series in forcing_from(ds.isel(time=slice(0, 1))).items()}
+    forcing = {name: series[0] for name, series in forcing_from(ds, steps=slice(0, 1)).items()}
     return model.step(parameters_from(ds), state_from(ds), forcing)
 
 
