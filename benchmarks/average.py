@@ -19,8 +19,8 @@ from hybrid_land.data import load
 from hybrid_land.devices import use_cores
 from hybrid_land.models.store import describe_model, load_model, save_model
 from hybrid_land.training.config import TrainingConfig
-from hybrid_land.training.loop import validation_scores
 from hybrid_land.training.split import split
+from hybrid_land.training.validation import validation_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -27,7 +27,7 @@ from hybrid_land.chunks import in_chunks
 from hybrid_land.data import load
 from hybrid_land.models.store import load_model
 from hybrid_land.rollout import rollout
-from hybrid_land.training.loop import validation_scores
+from hybrid_land.training.validation import validation_scores
 
 ROOT = Path(__file__).resolve().parents[1]
 ECLAND = (200.0, 285.0)  # microseconds of one core for 6 hours of a column

@@ -24,6 +24,7 @@ ALBEDO = "albedo"
 MISSING_ALBEDO = -1.0  # a flag, not a value: models treat a negative albedo as unknown
 # By how much the weather of the records beside a step differs from the step's own, which decides
 # what is seen at its end: name to a quantity and a number of records. Humidity as its logarithm.
+# Beside these, 1 where there is such a record and 0 where not.
 BESIDE = {
     "tair_before": ("tair", -1),
     "tair_after": ("tair", 1),
@@ -35,7 +36,8 @@ BESIDE = {
     "longwave_after": ("longwave", 1),
     "wind_after": ("wind", 1),
 }
-STEP_FORCING = (*FORCING, *SOLAR, ALBEDO, *BESIDE)
+KNOWN = {"before_known": -1, "after_known": 1}
+STEP_FORCING = (*FORCING, *SOLAR, ALBEDO, *BESIDE, *KNOWN)
 _TROPICAL_YEAR = 365.2422  # d
 _OBLIQUITY = np.deg2rad(23.44)
 _DRIEST_AIR = 1e-6  # kg kg-1
@@ -186,6 +188,9 @@ def forcing_numpy(ds: xr.Dataset, *, steps: slice = slice(None)) -> dict[str, np
     for name, (quantity, shift) in BESIDE.items():
         series = weather[quantity]
         forcing[name] = series[np.clip(own + shift, 0, last - first - 1)] - series[own]
+    for name, shift in KNOWN.items():
+        there = (own + shift >= 0) & (own + shift < last - first)
+        forcing[name] = np.repeat(there.astype(np.float32)[:, None], part.sizes["column"], axis=1)
     return forcing
 
 
@@ -194,8 +199,7 @@ def forcing_from(ds: xr.Dataset, *, steps: slice = slice(None)) -> ForcingSeries
 
     Holds the meteorology and leaf area under their names, the functions of solar time and season
     of `solar_features`, `albedo` (negative where the data give none), and how the weather of the
-    records beside each step differs from its own (`BESIDE`). Beyond the data's first and last
-    record the weather is taken to stay as it is in these.
+    records beside each step differs from its own (`BESIDE`), 0 where there is none (`KNOWN`).
 
     Args:
         ds: data with dims `(time, column)`.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from hybrid_land.columns import BESIDE
+from hybrid_land.columns import BESIDE, KNOWN
 from hybrid_land.interface import Forcing
 from hybrid_land.models.layer import Layer, activation
 
@@ -21,13 +21,14 @@ _LIMIT = 8.0  # spreads beyond which a change says no more
 
 
 def changes(forcing: Forcing) -> Float[Array, "change column"]:
-    """How the weather of the records beside the step differs from its own, rows as in `BESIDE`.
+    """How the weather of the records beside the step differs from its own.
 
-    Forcing without them counts as weather that stays as it is.
+    Rows as in `BESIDE` and `KNOWN`; zero, which is unknown, where the forcing does not have them.
     """
     none = jnp.zeros_like(forcing["met_tair"])
     rows = [forcing.get(name, none) / _UNITS[quantity] for name, (quantity, _) in BESIDE.items()]
-    return jnp.clip(jnp.stack(rows), -_LIMIT, _LIMIT)
+    known = [forcing.get(name, none) for name in KNOWN]
+    return jnp.clip(jnp.stack([*rows, *known]), -_LIMIT, _LIMIT)
 
 
 class Screen(nnx.Module):
@@ -41,7 +42,7 @@ class Screen(nnx.Module):
 
     def __init__(self, inputs: int, width: int, *, rngs: nnx.Rngs) -> None:
         """Untrained: it adds nothing."""
-        size = inputs + len(BESIDE)
+        size = inputs + len(BESIDE) + len(KNOWN)
         self.layer = Layer(size, width, scale=1.4, rngs=rngs)
         self.head = Layer(width, len(SEEN), scale=0.0, rngs=rngs)
         self.straight = Layer(size, len(SEEN), scale=0.0, rngs=rngs)

@@ -16,7 +16,7 @@ import numpy as np
 import xgboost as xgb
 from jaxtyping import Float
 
-from hybrid_land.columns import BESIDE
+from hybrid_land.columns import BESIDE, KNOWN
 from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
@@ -88,7 +88,7 @@ class TreeModel:
         """
         land = survey(parameters, state, forcing, time_step=self.time_step)
         names, rows = features(land, parameters, state, forcing, time_step=self.time_step)
-        names, rows = (*names, *BESIDE), jnp.concatenate([rows, changes(forcing)])
+        names, rows = (*names, *BESIDE, *KNOWN), jnp.concatenate([rows, changes(forcing)])
         x = rows[np.array([names.index(name) for name in self.inputs])].T.astype(jnp.float32)
         shape = jax.ShapeDtypeStruct((len(TARGETS), x.shape[0]), jnp.float32)
         y = jax.pure_callback(self.predict, shape, x, vmap_method="sequential")

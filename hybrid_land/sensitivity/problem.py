@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from hybrid_land.columns import (
     ALBEDO,
     BESIDE,
+    KNOWN,
     SOLAR,
     forcing_from,
     parameters_from,
@@ -88,7 +89,7 @@ class Problem:
     @property
     def weather(self) -> tuple[str, ...]:
         """Forcing that can be varied: all but what follows from time and place."""
-        return tuple(name for name in self.forcing if name not in (*SOLAR, ALBEDO, *BESIDE))
+        return tuple(name for name in self.forcing if name not in (*SOLAR, ALBEDO, *BESIDE, *KNOWN))
 
 
 def problem_of(

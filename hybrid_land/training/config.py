@@ -42,6 +42,8 @@ class TrainingConfig(_Strict):
         state_noise: spread of the noise on a window's first state, in units of a 6-hour change.
         unknown_albedo: share of windows whose background albedo is withheld, so that the model
             also runs on data without it.
+        unknown_beside: share of windows whose records before each step are withheld, and share of
+            those whose records after it are, as at the ends of the data.
         validation_share: share of places withheld from training, by column.
         leave_out_last_year: withhold the last year of files longer than two years.
         validate_every: updates between free rollouts on the validation columns.
@@ -72,6 +74,7 @@ class TrainingConfig(_Strict):
     averaging: float = Field(default=0.998, ge=0, lt=1)
     state_noise: float = Field(default=0.1, ge=0)
     unknown_albedo: float = Field(default=0.15, ge=0, le=1)
+    unknown_beside: float = Field(default=0.15, ge=0, le=1)
     validation_share: float = Field(default=0.1, gt=0, lt=1)
     leave_out_last_year: bool = True
     validate_every: PositiveInt = 500

@@ -26,16 +26,13 @@ from hybrid_land.errors import InputError
 from hybrid_land.models.emulator import Emulator, create
 from hybrid_land.models.screen import SEEN
 from hybrid_land.models.store import KINDS, load_model, save_model
-from hybrid_land.simulation import simulate
 from hybrid_land.training.config import Phase, TrainingConfig
 from hybrid_land.training.loss import Scales, measure_scales, rollout_loss
 from hybrid_land.training.split import split
+from hybrid_land.training.validation import validation_scores
 from hybrid_land.training.windows import Windows, pack
 from hybrid_land.variables import (
-    DIAGNOSTIC,
     PROGNOSTIC,
-    SNOW_INNER,
-    SNOW_PRESENT,
     SOIL_TEMPERATURE,
     SOIL_WATER,
 )
@@ -300,6 +297,7 @@ def _make_update(
         parameters: Float[Array, "parameter window"],
         noise: dict[str, Float[Array, " window"]],
         known: Bool[Array, " window"],
+        beside: Bool[Array, "2 window"],
     ) -> Float[Array, ""]:
         return rollout_loss(
             nnx.merge(definition, weights, fixed),
@@ -309,6 +307,7 @@ def _make_update(
             drift_weight=config.drift_weight,
             noise=noise,
             albedo_known=known,
+            beside_known=beside,
         )[0]
 
     def on_each(*arguments: Any) -> Any:
@@ -317,6 +316,7 @@ def _make_update(
     @jax.jit
     def update(weights: Any, average: Any, state: Any, batch: Any, key: Array) -> Any:
         noise_key, albedo_key = jax.random.split(key)
+        beside_key = jax.random.fold_in(albedo_key, 1)
         count = batch["rows"].shape[-1]
         noisy = (*SOIL_WATER, *SOIL_TEMPERATURE)
         draws = jax.random.normal(noise_key, (len(noisy), count))
@@ -325,6 +325,7 @@ def _make_update(
             for i, name in enumerate(noisy)
         }
         known = jax.random.uniform(albedo_key, (count,)) >= config.unknown_albedo
+        beside = jax.random.uniform(beside_key, (2, count)) >= config.unknown_beside
         used = math.gcd(jax.device_count(), count)
         spread = jax.shard_map(
             on_each,
@@ -335,11 +336,12 @@ def _make_update(
                 PartitionSpec(None, _WINDOW),
                 PartitionSpec(_WINDOW),
                 PartitionSpec(_WINDOW),
+                PartitionSpec(None, _WINDOW),
             ),
             out_specs=PartitionSpec(),
             check_vma=False,
         )
-        loss, gradient = spread(weights, batch["rows"], batch["fixed"], noise, known)
+        loss, gradient = spread(weights, batch["rows"], batch["fixed"], noise, known, beside)
         change, new_state = optimiser.update(gradient, state, weights)
         sound = jnp.isfinite(optax.tree.norm(gradient))
         new = optax.apply_updates(weights, change)
@@ -351,42 +353,6 @@ def _make_update(
         return keep(new, weights), keep(new_average, average), keep(new_state, state), loss
 
     return update
-
-
-def validation_scores(
-    model: Emulator,
-    validation: Sequence[xr.Dataset],
-    *,
-    judged: tuple[str, ...] = PROGNOSTIC,
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Free rollout over the withheld columns.
-
-    Args:
-        model: to roll out.
-        validation: the withheld columns.
-        judged: variables that the score is of.
-
-    Returns:
-        RMSE of each judged variable over its spread, which is the truth's over time about
-        each column's mean, with `score` their mean (infinity for a rollout that is not finite);
-        and the RMSE of each variable in its own unit.
-    """
-    sums = {name: np.zeros(3) for name in (*PROGNOSTIC, *DIAGNOSTIC)}
-    for truth in validation:
-        run = simulate(model, truth)
-        snow = truth["sd"] > SNOW_PRESENT
-        for name in sums:
-            where = snow if name in SNOW_INNER else xr.ones_like(snow)
-            actual = truth[name].where(where)
-            sums[name] += (
-                float(((run[name] - actual) ** 2).sum(dtype=np.float64)),
-                float(((actual - actual.mean("time")) ** 2).sum(dtype=np.float64)),
-                float(actual.count()),
-            )
-    scores = {name: float(np.sqrt(sums[name][0] / max(sums[name][1], 1e-30))) for name in judged}
-    mean = float(np.mean(list(scores.values())))
-    errors = {name: float(np.sqrt(a / max(count, 1.0))) for name, (a, _, count) in sums.items()}
-    return {"score": mean if np.isfinite(mean) else float("inf"), **scores}, errors
 
 
 def _facts(

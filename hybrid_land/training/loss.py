@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from hybrid_land.columns import ALBEDO, MISSING_ALBEDO, STEP_FORCING
+from hybrid_land.columns import ALBEDO, BESIDE, KNOWN, MISSING_ALBEDO, STEP_FORCING
 from hybrid_land.interface import Model
 from hybrid_land.rollout import rollout
 from hybrid_land.training.windows import Windows
@@ -77,6 +77,7 @@ def rollout_loss(
     drift_weight: float,
     noise: dict[str, Float[Array, " window"]] | None = None,
     albedo_known: Bool[Array, " window"] | None = None,
+    beside_known: Bool[Array, "2 window"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Loss of a free rollout over windows.
 
@@ -94,6 +95,7 @@ def rollout_loss(
         drift_weight: w.
         noise: added to the first state, leaves `[window]`.
         albedo_known: false where the background albedo is to be withheld.
+        beside_known: false where the records before and those after a step are to be withheld.
 
     Returns:
         J, and the root mean square scaled error of each variable.
@@ -101,6 +103,10 @@ def rollout_loss(
     forcing = {name: rows[name][:-1] for name in STEP_FORCING}
     if albedo_known is not None:
         forcing[ALBEDO] = jnp.where(albedo_known[None, :], forcing[ALBEDO], MISSING_ALBEDO)
+    if beside_known is not None:
+        shifts = {name: shift for name, (_, shift) in BESIDE.items()} | KNOWN
+        for name, shift in shifts.items():
+            forcing[name] = jnp.where(beside_known[int(shift > 0)][None, :], forcing[name], 0.0)
     first = {name: rows[name][0] for name in PROGNOSTIC}
     if noise is not None:
         first = first | {name: first[name] + value for name, value in noise.items()}

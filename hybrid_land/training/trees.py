@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 import xgboost as xgb
 
-from hybrid_land.columns import BESIDE, STEP_FORCING
+from hybrid_land.columns import BESIDE, KNOWN, STEP_FORCING
 from hybrid_land.models.increments import reference
 from hybrid_land.models.inputs import features, survey
 from hybrid_land.models.screen import changes
@@ -145,4 +145,4 @@ def _table(
     every = np.ones(rows, np.float32)
     snow = snow if snow.any() else every
     weight = {name: snow if name in SNOW_INNER else every for name in TARGETS}
-    return (*inputs, *BESIDE), np.concatenate(x), np.concatenate(y, axis=1), weight
+    return (*inputs, *BESIDE, *KNOWN), np.concatenate(x), np.concatenate(y, axis=1), weight

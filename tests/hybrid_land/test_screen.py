@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from hybrid_land.columns import BESIDE, forcing_from, parameters_from, state_from
+from hybrid_land.columns import BESIDE, KNOWN, forcing_from, parameters_from, state_from
 from hybrid_land.data import save
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
@@ -38,17 +38,20 @@ def test_a_slice_knows_the_records_beside_it(data):
     )
 
 
-def test_beyond_the_ends_the_weather_stays_as_it_is(data):
+def test_beyond_the_ends_nothing_is_known(data):
     forcing = forcing_from(data.isel(time=slice(0, 5)))
-    first = {name for name, series in forcing.items() if name in BESIDE and not series[0].any()}
-    last = {name for name, series in forcing.items() if name in BESIDE and not series[-1].any()}
-    assert first == {name for name in BESIDE if name.endswith("_before")}
-    assert last == {name for name in BESIDE if not name.endswith("_before")}
+    before = {name for name in BESIDE if name.endswith("_before")}
+    first = {name for name in (*BESIDE, *KNOWN) if not forcing[name][0].any()}
+    last = {name for name in (*BESIDE, *KNOWN) if not forcing[name][-1].any()}
+    assert first == before | {"before_known"}
+    assert last == (set(BESIDE) - before) | {"after_known"}
+    middle = [forcing[name][1:-1] for name in KNOWN]
+    np.testing.assert_array_equal(middle, 1.0)
 
 
 def test_forcing_without_records_beside_counts_as_no_change(data):
     forcing = {name: series[7] for name, series in forcing_from(data).items()}
-    bare = {name: value for name, value in forcing.items() if name not in BESIDE}
+    bare = {name: value for name, value in forcing.items() if name not in (*BESIDE, *KNOWN)}
     assert np.abs(np.asarray(changes(forcing))).max() > 0.1
     assert not np.asarray(changes(bare)).any()
 
@@ -63,7 +66,7 @@ def test_runs_in_pieces_see_what_a_whole_run_sees(data):
 def test_the_shipped_model_sees_the_end_of_a_step_and_keeps_its_state(data):
     model = load_model("default")
     parameters, state, forcing = parameters_from(data), state_from(data), forcing_from(data)
-    still = forcing | {name: 0.0 * forcing[name] for name in BESIDE}
+    still = forcing | {name: 0.0 * forcing[name] for name in (*BESIDE, *KNOWN)}
     states, seen = rollout(model, parameters, state, forcing)
     same, without = rollout(model, parameters, state, still)
     for name, series in states.items():
