@@ -41,7 +41,7 @@ class TreeModel:
         prognostic: names in the state.
         diagnostic: names in the diagnostics.
         required: names that a Dataset must have to be run.
-        inputs: names of the features in order.
+        inputs: names of the features in order; a regressor may take the first of them alone.
     """
 
     def __init__(
@@ -74,9 +74,10 @@ class TreeModel:
             for booster in self.boosters.values():
                 booster.set_param({"nthread": threads})
             self._threads = threads
-        shared = xgb.DMatrix(x, nthread=threads)
+        sizes = {name: self.boosters[name].num_features() for name in TARGETS}  # the first so many
+        shared = {n: xgb.DMatrix(x[:, :n], nthread=threads) for n in set(sizes.values())}
         return np.stack(
-            [self.scales[name] * self.boosters[name].predict(shared) for name in TARGETS]
+            [self.scales[n] * self.boosters[n].predict(shared[sizes[n]]) for n in TARGETS]
         ).astype(np.float32)
 
     def step(

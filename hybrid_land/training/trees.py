@@ -12,7 +12,7 @@ import xgboost as xgb
 from hybrid_land.columns import BESIDE, KNOWN, STEP_FORCING
 from hybrid_land.models.increments import reference
 from hybrid_land.models.inputs import features, survey
-from hybrid_land.models.screen import changes
+from hybrid_land.models.screen import SEEN, changes
 from hybrid_land.models.trees import TARGETS, TreeModel
 from hybrid_land.training.config import Phase
 from hybrid_land.training.windows import pack
@@ -59,9 +59,10 @@ def train_trees(
 ) -> TreeModel:
     """Fit one regressor a target to single steps of ECLand.
 
-    Inputs are the emulator's; targets are differences from `increments.reference` over their
-    spread. Snow's inner variables are fitted where there is snow at the end of the step
-    (everywhere, to no end, if the columns never have any).
+    Inputs are the emulator's, those of the records beside a step only for what is seen at its end
+    (given to all, they are taken for causes and the free run gets worse). Targets are differences
+    from `increments.reference` over their spread. Snow's inner variables are fitted where there is
+    snow at the end of the step (everywhere, to no end, if the columns never have any).
 
     Args:
         training: columns to fit.
@@ -72,8 +73,11 @@ def train_trees(
     settings = settings or TreeSettings()
     inputs, x, y, weight = _table(training, settings.rows, settings.seed)
     _, x_held, y_held, weight_held = _table(validation, settings.rows // 5, settings.seed + 1)
-    matrix = xgb.QuantileDMatrix(x)
-    held = xgb.QuantileDMatrix(x_held, ref=matrix)
+    own = len(inputs) - len(BESIDE) - len(KNOWN)
+    matrices = {}
+    for wide, size in ((False, own), (True, len(inputs))):
+        matrix = xgb.QuantileDMatrix(x[:, :size])
+        matrices[wide] = matrix, xgb.QuantileDMatrix(x_held[:, :size], ref=matrix)
     del x, x_held
     parameters = {
         "objective": "reg:squarederror",
@@ -91,6 +95,7 @@ def train_trees(
         # XGBoost drops splits that gain less than 1e-6, so that targets must be of order one.
         spread = float(np.sqrt(np.average(np.square(y[i]), weights=weight[name])))
         scales[name] = max(spread, 1e-12)
+        matrix, held = matrices[name in SEEN]
         matrix.set_info(label=y[i] / scales[name], weight=weight[name])
         held.set_info(label=y_held[i] / scales[name], weight=weight_held[name])
         booster = xgb.train(

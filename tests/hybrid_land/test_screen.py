@@ -78,7 +78,7 @@ def test_the_shipped_model_sees_the_end_of_a_step_and_keeps_its_state(data):
         return float(np.sqrt(np.mean((np.asarray(values["t2m"])[:-1] - data.t2m[1:]) ** 2)))
 
     # A mean over 6 hours does not say how warm the air is at their end; its neighbours do.
-    assert error(seen) < 0.5 * error(without)
+    assert error(seen) < 0.6 * error(without)
 
 
 def test_training_the_screen_keeps_every_other_weight(data, tmp_path):
