@@ -21,7 +21,7 @@ if hasattr(os, "sched_setaffinity"):
 
 import jax
 import jax.numpy as jnp
-from speed import columns_of, seconds
+from speed import columns_of, products, seconds
 
 from hybrid_land.chunks import in_chunks
 from hybrid_land.data import load
@@ -63,7 +63,7 @@ def main() -> None:
     truth = load(home / "ecland" / "ecland_test.nc").load()
     result = {}
     for name, model in models.items():
-        kernels = [layer.kernel[...] for layer in (*model.layers, model.head)]
+        kernels = products(model)
         scores, errors = validation_scores(model, [truth])
         flops = 2 * sum(kernel.size for kernel in kernels)
         result[name] = {
