@@ -15,8 +15,8 @@ def rows_of(x: Float[Array, "row column"]) -> list[Float[Array, " column"]]:
 def total(x: Float[Array, "row *kind column"]) -> Float[Array, "*kind column"]:
     """Sum over the leading axis, one row after the other.
 
-    XLA hands a sum over an axis to a library for large arrays on CPU, which takes up to thirty
-    times as long for four rows.
+    XLA hands a sum over an axis to a library for large arrays on CPU, which takes many times as
+    long for four rows.
     """
     parts = jax.lax.split(x, (1,) * x.shape[0], axis=0)
     return reduce(add, [part[0] for part in parts])
