@@ -45,7 +45,7 @@ from hybrid_land.weights import (
 )
 
 MEMBER = "member"
-LONG = ("config", "member_facts")  # parts of a description that fill a screen
+LONG = ("config", "screen_config", "member_facts")  # parts of a description that fill a screen
 # What a member's own description says of its training that the ensemble's keeps.
 _KEPT = ("trained_on", "command", "config", "validation", "validation_rmse", "update")
 
