@@ -25,7 +25,7 @@ from hybrid_land.data.parameter_ranges import parameter_ranges
 from hybrid_land.errors import InputError
 from hybrid_land.models.emulator import Emulator, create
 from hybrid_land.models.screen import SEEN
-from hybrid_land.models.store import KINDS, load_model, save_model
+from hybrid_land.models.store import KINDS, describe_model, load_model, save_model
 from hybrid_land.training.config import Phase, TrainingConfig
 from hybrid_land.training.loss import Scales, measure_scales, rollout_loss
 from hybrid_land.training.split import split
@@ -93,11 +93,8 @@ def train(
         InputError: if the data are not sound, or `out` is in use, not writable, or not a run.
     """
     config = config or TrainingConfig()
-    if config.part == "screen" and not (config.start_from and config.screen_width):
-        raise InputError(
-            "part is 'screen' without a model and a width for it; give start_from, a trained "
-            "emulator, and a screen_width above 0"
-        )
+    if config.part == "screen":
+        _check_screen(config)
     _check_run(Path(out), config, resume=resume)
     report = report or (lambda record: None)
     training, validation = _split(data, config)
@@ -174,6 +171,21 @@ def train(
             f"{run}: no validation score was finite; lower learning_rate or gradient_norm"
         )
     return json.loads((run / "model.json").read_text())
+
+
+def _check_screen(config: TrainingConfig) -> None:
+    """Raise unless there is an emulator to train the screen network of; nothing is written."""
+    if not (config.start_from and config.screen_width):
+        raise InputError(
+            "part is 'screen' without a model and a width for it; give start_from, a trained "
+            "emulator, and a screen_width above 0"
+        )
+    kind = describe_model(config.start_from)["kind"]
+    if kind != Emulator.kind:
+        raise InputError(
+            f"{config.start_from}: kind {kind!r} has no screen network, expected "
+            f"{Emulator.kind!r}; give start_from, a trained emulator"
+        )
 
 
 def _note(config: TrainingConfig) -> str:

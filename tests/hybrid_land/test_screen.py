@@ -114,8 +114,10 @@ def test_training_the_screen_keeps_every_other_weight(data, tmp_path):
     assert np.abs(t2m[1] - truth).mean() < np.abs(t2m[0] - truth).mean()
 
 
-@pytest.mark.parametrize("lacking", [{"start_from": ""}, {"screen_width": 0}])
-def test_the_screen_alone_needs_a_model_and_a_width(data, tmp_path, lacking):
+@pytest.mark.parametrize(
+    "lacking", [{"start_from": ""}, {"screen_width": 0}, {"start_from": "default_ensemble"}]
+)
+def test_the_screen_alone_needs_an_emulator_and_a_width(data, tmp_path, lacking):
     config = TrainingConfig(**({"start_from": "default", "part": "screen"} | lacking))
     with pytest.raises(InputError, match="give start_from"):
         train([tmp_path / "none.nc"], tmp_path / "run", config=config)
