@@ -78,6 +78,30 @@ def test_heat_that_warms_and_thaws_adds_up(wild):
     assert float(jnp.abs(thawed).max()) > 0.9
 
 
+def test_a_tridiagonal_system_is_solved_and_so_is_its_change(float64):
+    """Against a dense solver, and against the derivatives of a dense solver."""
+    keys = jax.random.split(jax.random.key(3), 8)
+    shapes = ((3, 5), (4, 5), (3, 5), (4, 5))
+    given = tuple(jax.random.normal(k, s) for k, s in zip(keys[:4], shapes, strict=True))
+    given = (given[0], given[1] + 6.0, given[2], given[3])
+    change = tuple(jax.random.normal(k, s) for k, s in zip(keys[4:], shapes, strict=True))
+
+    def dense(lower, diagonal, upper, right):
+        def of_column(low, middle, up, b):
+            matrix = jnp.diag(low, -1) + jnp.diag(middle) + jnp.diag(up, 1)
+            return jnp.linalg.solve(matrix, b)
+
+        return jax.vmap(of_column, in_axes=1, out_axes=1)(lower, diagonal, upper, right)
+
+    for ours, theirs in zip(
+        jax.jvp(soil._tridiagonal, given, change), jax.jvp(dense, given, change), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    pulled = jax.vjp(soil._tridiagonal, *given)[1](change[3])
+    for ours, theirs in zip(pulled, jax.vjp(dense, *given)[1](change[3]), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
 def test_gradient_of_warming_is_that_of_its_values(wild):
     parameters, before, heat = layered(wild[0]), wild[2], wild[3]
     exact = jax.jvp(lambda q: soil.warmed(before, q, parameters), (heat,), (jnp.ones_like(heat),))[
