@@ -13,7 +13,7 @@ from hybrid_land.interface import Model
 from hybrid_land.variables import VARIABLES
 
 LEAD_DAYS = (0.25, 1.0, 10.0, 30.0, 90.0, 365.0)
-_MOST_ROWS = 1000  # starts times columns that are rolled out side by side
+MOST_ROWS = 1000  # starts times columns that are rolled out side by side
 
 
 def leads_of(truth: xr.Dataset, *, days: Sequence[float] = LEAD_DAYS) -> np.ndarray:
@@ -28,7 +28,6 @@ def starts_of(truth: xr.Dataset, longest: int, *, most: int) -> np.ndarray:
 
     The first record is left out where others will do: before it there is no flux to persist.
     """
-    most = max(1, min(most, _MOST_ROWS // truth.sizes["column"]))
     room = truth.sizes["time"] - 1 - longest
     if most == 1 or room < 1:
         return np.array([0])
@@ -64,7 +63,8 @@ def error_growth(
         return {"lead_days": [], "starts": 0, "rmse": {}}
     free = {name: run for name, run in runs.items() if name not in ("persistence", "climatology")}
     fixed = any(isinstance(run, xr.Dataset) for run in free.values())
-    starts = starts_of(truth, int(leads[-1]), most=1 if fixed else most_starts)
+    most = max(1, min(most_starts, MOST_ROWS // truth.sizes["column"]))
+    starts = starts_of(truth, int(leads[-1]), most=1 if fixed else most)
     series = {name: truth[name].transpose("time", "column").to_numpy() for name in variables}
     where = {
         name: counted(truth, name).transpose("time", "column").to_numpy() for name in variables

@@ -35,8 +35,8 @@ def demand(forcing: Forcing, time_step: float) -> Row:
 
     Air density times what the air's humidity lacks to saturation at the temperature of dry ground,
     which the sun warms by 0.02 K for each W m-2 on the mean of 6 hours. With that number and the
-    conductance of its equations the evaporation of ECLand's driest deserts by day is met within
-    10% in the median and within 40% in each (9 training columns).
+    conductance of its equations ECLand's driest deserts evaporate by day 1.00 to 1.21 times as much
+    (9 training columns, correlation over the steps 0.96).
     """
     pressure = forcing["met_psurf"]
     warm = forcing["met_tair"] + _HEATED_BY_SUN * jnp.maximum(forcing["met_swdown"], 0.0)

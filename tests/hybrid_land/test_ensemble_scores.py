@@ -11,6 +11,7 @@ from scipy import stats
 from hybrid_land.columns import forcing_from, parameters_from, state_from
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
+from hybrid_land.evaluation import ensemble_forecasts
 from hybrid_land.evaluation.ensemble import evaluate_ensemble, score_forecasts
 from hybrid_land.evaluation.ensemble_calibration import calibrate_ensemble, withheld_from_all
 from hybrid_land.evaluation.ensemble_forecasts import (
@@ -291,6 +292,17 @@ def ensemble(data):
 @pytest.fixture(scope="module")
 def made(ensemble, data):
     return forecasts(ensemble, data, lead_days=(1.0, 3.0), most_starts=3)
+
+
+def test_starts_in_pieces_are_those_at_once(made, ensemble, data, monkeypatch):
+    monkeypatch.setattr(ensemble_forecasts, "MOST_ROWS", 2 * data.sizes["column"])
+    pieces = forecasts(ensemble, data, lead_days=(1.0, 3.0), most_starts=3)
+    assert pieces.starts == made.starts
+    for name, by_lead in made.cases.items():
+        for whole, part in zip(by_lead, pieces.cases[name], strict=True):
+            np.testing.assert_array_equal(part.truth, whole.truth)
+            np.testing.assert_array_equal(part.column, whole.column)
+            np.testing.assert_allclose(part.members, whole.members, rtol=1e-5, atol=1e-6)
 
 
 def test_forecasts_are_the_members_runs_from_each_start(made, ensemble, data):
