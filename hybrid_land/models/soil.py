@@ -27,6 +27,7 @@ Rows = Float[Array, "*layer column"]
 Layers = Float[Array, "4 column"]
 Unknowns = Float[Array, "layer column"]
 Beside = Float[Array, "below column"]
+System = tuple[Beside, Unknowns, Beside, Unknowns]
 Given = dict[str, Float[Array, "*#layer column"]]  # parameters, the same in all layers
 
 LATENT_HEAT_FUSION = LATENT_HEAT_SUBLIMATION - LATENT_HEAT_VAPORISATION  # J kg-1
@@ -314,36 +315,34 @@ def _tridiagonal(lower: Beside, diagonal: Unknowns, upper: Beside, right: Unknow
 
 
 @_tridiagonal.defjvp
-def _change_of_tridiagonal(
-    primals: tuple[Beside | Unknowns, ...], tangents: tuple[Beside | Unknowns, ...]
-) -> tuple[Unknowns, Unknowns]:
+def _change_of_tridiagonal(primals: System, tangents: System) -> tuple[Unknowns, Unknowns]:
     lower, diagonal, upper, right = primals
     d_lower, d_diagonal, d_upper, d_right = tangents
-    ratios, inverse = _eliminated(lower, diagonal, upper)
-    x = _substituted(ratios, inverse, upper, right)
+    ratios, pivots = _eliminated(lower, diagonal, upper)
+    x = _substituted(ratios, pivots, upper, right)
     none = jnp.zeros_like(x[:1])
     change = d_right - d_diagonal * x - jnp.concatenate([none, d_lower * x[:-1]])
     change = change - jnp.concatenate([d_upper * x[1:], none])
-    return x, _substituted(ratios, inverse, upper, change)
+    return x, _substituted(ratios, pivots, upper, change)
 
 
 def _eliminated(lower: Beside, diagonal: Unknowns, upper: Beside) -> tuple[list[Row], list[Row]]:
-    """By what share of the row above each row is lessened, and one over each row's pivot."""
-    ratios, inverse = [], [1.0 / diagonal[0]]
+    """By what share of the row above each row is lessened, and each row's pivot."""
+    ratios, pivots = [], [diagonal[0]]
     for k in range(1, len(diagonal)):
-        ratios.append(lower[k - 1] * inverse[-1])
-        inverse.append(1.0 / (diagonal[k] - ratios[-1] * upper[k - 1]))
-    return ratios, inverse
+        ratios.append(lower[k - 1] / pivots[-1])
+        pivots.append(diagonal[k] - ratios[-1] * upper[k - 1])
+    return ratios, pivots
 
 
 def _substituted(
-    ratios: Sequence[Row], inverse: Sequence[Row], upper: Beside, right: Unknowns
+    ratios: Sequence[Row], pivots: Sequence[Row], upper: Beside, right: Unknowns
 ) -> Unknowns:
     """The solution for a right-hand side, given the elimination."""
     values = [right[0]]
     for k, ratio in enumerate(ratios):
         values.append(right[k + 1] - ratio * values[-1])
-    solution = [values[-1] * inverse[-1]]
+    solution = [values[-1] / pivots[-1]]
     for k in range(len(ratios) - 1, -1, -1):
-        solution.insert(0, (values[k] - upper[k] * solution[0]) * inverse[k])
+        solution.insert(0, (values[k] - upper[k] * solution[0]) / pivots[k])
     return jnp.stack(solution)
