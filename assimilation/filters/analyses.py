@@ -12,6 +12,7 @@ last bit.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,28 @@ def _transformed(
     shrunk = (vectors * less[None]) @ vectors.T
     w = vectors @ (projected / (1.0 + values)) / jnp.sqrt(vectors.shape[0] - 1.0)
     return shrunk + jnp.broadcast_to(w[None], shrunk.shape)
+
+
+def etkf_to_turn(key: Array, S: Scaled, d: Departure) -> Square:
+    """The ETKF's D where a `rotation` follows, by a Cholesky factor in place of eigenvectors.
+
+    Roots T of T^T T = (I + S S^T)^-1 that keep the mean differ by a rotation that keeps it, and a
+    rotation uniform on these is uniform after any other: turned members have the same
+    distribution whichever root they came from. With fewer observations than members it is `etkf`,
+    whose eigenvectors are then the cheaper way.
+    """
+    members = S.shape[0]
+    if members > S.shape[1]:
+        return etkf(key, S, d)
+    across = _across(members, S.dtype)
+    inner = (S - jnp.outer(across, across @ S))[1:]  # the columns of S have no sum
+    one = jnp.eye(members - 1, dtype=S.dtype)
+    factor = jnp.linalg.cholesky(one + inner @ inner.T)
+    back = jax.scipy.linalg.solve_triangular(factor, one, lower=True)
+    root = _mirrored(jnp.pad(back - one, ((1, 0), (1, 0))))
+    w = jnp.pad(back.T @ (back @ (inner @ d)), (1, 0))
+    w = (w - across * (across @ w)) / jnp.sqrt(members - 1.0)
+    return root + jnp.broadcast_to(w[None], root.shape)
 
 
 def gain(S: Scaled, departures: Float[Array, "row observation"]) -> Float[Array, "row member"]:
@@ -239,7 +262,18 @@ def rotation(key: Array, members: int) -> Square:
         members: N.
     """
     Q, R = jnp.linalg.qr(jax.random.normal(key, (members - 1, members - 1)))
-    inner = jnp.eye(members).at[1:, 1:].set(Q * jnp.sign(jnp.diagonal(R))[None])
-    across = jnp.zeros(members).at[0].set(1.0) - 1.0 / jnp.sqrt(float(members))
-    mirror = jnp.eye(members) - 2.0 * jnp.outer(across, across) / jnp.sum(across**2)
-    return mirror @ inner @ mirror
+    inner = jnp.pad(Q * jnp.sign(jnp.diagonal(R))[None], ((1, 0), (1, 0)))
+    return _mirrored(inner.at[0, 0].set(1.0))
+
+
+def _across(members: int, dtype: Any) -> Float[Array, " member"]:
+    """a for which the reflection I - a a^T takes 1 to the first axis."""
+    apart = jnp.zeros(members, dtype).at[0].set(1.0) - 1.0 / jnp.sqrt(float(members))
+    return apart * jnp.sqrt(2.0 / jnp.sum(apart**2)).astype(dtype)
+
+
+def _mirrored(inner: Square) -> Square:
+    """A matrix between two reflections that take 1 to the first axis."""
+    across = _across(inner.shape[0], inner.dtype)
+    left = inner - jnp.outer(across, across @ inner)
+    return left - jnp.outer(left @ across, across)

@@ -161,8 +161,10 @@ class Setting:
             local = scheme.localisation
             D = local_weights(predicted, *observed, localisation=local, every=scheme.every)
             return partial(locally_transformed, D=D, localisation=local)
+        plain = scheme.rtps is None and scheme.rtpp is None
         weights: Any = {
-            "etkf": analyses.etkf,
+            # Relaxation blends members with those before, so that it needs the symmetric root.
+            "etkf": analyses.etkf_to_turn if scheme.rotate and plain else analyses.etkf,
             "enkf": analyses.enkf,
             "denkf": analyses.denkf,
             "enkf-n": partial(analyses.enkf_n, certainty=jnp.asarray(scheme.certainty)),

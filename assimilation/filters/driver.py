@@ -189,8 +189,9 @@ def _cycles(
         return one(setting, jax.random.fold_in(key, first + number), carry, number, observed)
 
     members, every, columns = ensemble.shape
-    blank = jnp.zeros((scheme.lag, members, every + len(looked), columns), ensemble.dtype)
-    start = (ensemble, jnp.ones(columns, ensemble.dtype), blank)
+    past = jnp.zeros((scheme.lag, members, every + len(looked), columns), ensemble.dtype)
+    past = past.at[:, :, :every].set(ensemble[None])
+    start = (ensemble, jnp.ones(columns, ensemble.dtype), past)
     cycles = jnp.arange(seen[0].shape[0])
     (last, _, past), found = jax.lax.scan(cycle, start, (cycles, seen))
     if not scheme.lag:

@@ -1,6 +1,7 @@
 """Models on disk: weights as safetensors beside a JSON description. Nothing is a pickle."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -71,9 +72,15 @@ def model_directory(name: str | Path) -> Path:
     """Directory of a shipped model by name, or the given directory.
 
     Raises:
-        InputError: if it is neither.
+        InputError: if it is neither, or a name both of a shipped model and of a run right here.
     """
-    if Path(name).is_dir():
+    run = (Path(name) / DESCRIPTION).is_file()
+    if isinstance(name, str) and run and name in shipped_models():
+        raise InputError(
+            f"{name}: found a run here and a shipped model of that name, expected one of them; "
+            f"give .{os.sep}{name} for the run, or start from another folder for the shipped one"
+        )
+    if Path(name).is_dir() and (run or name not in shipped_models()):
         directory = Path(name)
     else:
         directory = Path(str(resources.files("hybrid_land") / "models" / str(name)))

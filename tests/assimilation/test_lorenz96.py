@@ -39,10 +39,11 @@ def test_rest_at_the_forcing_and_energy(state):
     np.testing.assert_allclose(work, jnp.sum(5.0 * state - state**2, axis=0), rtol=1e-10)
 
 
-def test_a_point_moves_by_lorenz_equation(state):
-    i = 3
-    expected = (state[i + 1] - state[i - 2]) * state[i - 1] - state[i] + 8.0
-    np.testing.assert_allclose(tendency(state)[i], expected, rtol=1e-12)
+def test_every_point_moves_by_lorenz_equation(state):
+    for ring in (state, state[:4]):
+        ahead, behind, further = (np.roll(ring, shift, axis=0) for shift in (-1, 1, 2))
+        expected = (ahead - further) * behind - ring + 8.0
+        np.testing.assert_allclose(tendency(ring), expected, rtol=1e-12)
 
 
 def test_runge_kutta_is_of_order_four(state):

@@ -1,6 +1,7 @@
 """Models on disk: the same numbers come back, and a broken one is named."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -44,6 +45,17 @@ def test_shipped_model_is_described():
 def test_missing_model_names_the_shipped_ones(tmp_path):
     with pytest.raises(InputError, match=r"no model here.*shipped models \(.*default"):
         load_model(tmp_path / "nothing")
+
+
+def test_a_run_named_as_a_shipped_model_is_not_taken_for_it(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    assert describe_model("small")["hidden"] == [64, 64]  # an empty folder is no model
+    save_model(model, "small")
+    with pytest.raises(InputError, match=r"small: found a run here and a shipped.*give \./small"):
+        load_model("small")
+    assert describe_model("./small")["hidden"] == [4, 5]
+    assert describe_model(Path("small"))["hidden"] == [4, 5]
 
 
 def test_truncated_weights_are_named(model, tmp_path):

@@ -13,6 +13,7 @@ from assimilation.filters.analyses import (
     denkf,
     enkf_n,
     etkf,
+    etkf_to_turn,
     rotation,
     scaled,
     transformed,
@@ -109,6 +110,21 @@ def test_finite_size_filter_inflates_with_the_departure(small):
     firm = enkf_n(KEY, S[..., 0], 10.0 * d[:, 0], certainty=1e4)
     assert spread[0] < spread[1] < spread[2]
     np.testing.assert_allclose(firm, etkf(KEY, S[..., 0], 10.0 * d[:, 0]), atol=0.05)
+
+
+@pytest.mark.parametrize("observations", [3, 20], ids=["few", "many"])
+def test_the_root_to_be_turned_is_another_root_of_the_same_analysis(float64, observations):
+    generator = np.random.default_rng(3)
+    S = anomalies(jnp.asarray(generator.normal(size=(12, observations))))
+    d = jnp.asarray(generator.normal(size=observations))
+    one, other = np.asarray(etkf(KEY, S, d)), np.asarray(etkf_to_turn(KEY, S, d))
+    np.testing.assert_allclose(one.mean(axis=0), other.mean(axis=0), atol=1e-12)
+    for D in (one, other):
+        T = np.eye(12) + D - D.mean(axis=0)
+        np.testing.assert_allclose(T.T @ T, np.linalg.inv(np.eye(12) + S @ S.T), atol=1e-12)
+    assert (np.abs(one - other).max() > 0.1) == (observations == 20)
+    none = etkf_to_turn(KEY, jnp.zeros_like(S), jnp.zeros_like(d))
+    np.testing.assert_array_equal(none, 0.0)
 
 
 def test_rotations_keep_mean_and_covariance_and_are_random(small):
