@@ -267,7 +267,7 @@ def rotation(key: Array, members: int) -> Square:
 
 
 def _across(members: int, dtype: Any) -> Float[Array, " member"]:
-    """a for which the reflection I - a a^T takes 1 to the first axis."""
+    """The vector a whose reflection I - a a^T takes 1 to the first axis."""
     apart = jnp.zeros(members, dtype).at[0].set(1.0) - 1.0 / jnp.sqrt(float(members))
     return apart * jnp.sqrt(2.0 / jnp.sum(apart**2)).astype(dtype)
 

@@ -81,8 +81,13 @@ def forecast(
     if held_to is not None:
         any_leaf = next(iter(steps.values()))
         on = held_to + jnp.arange(any_leaf.shape[0]) >= 0
-        steps[_ON] = jnp.broadcast_to(on[:, None], any_leaf.shape).astype(any_leaf.dtype)
-        states, diagnostics = rollout(_Held(model), fixed, state, steps)
+        # Held records are those of the first few windows: the others do not pay for them.
+        held = steps | {_ON: jnp.broadcast_to(on[:, None], any_leaf.shape).astype(any_leaf.dtype)}
+        states, diagnostics = jax.lax.cond(
+            on[0],
+            lambda: rollout(model, fixed, state, steps),
+            lambda: rollout(_Held(model), fixed, state, held),
+        )
     else:
         states, diagnostics = rollout(model, fixed, state, steps)
 
