@@ -14,6 +14,8 @@ over 2014 at 60 columns that nothing saw, from ECLand's state.
 With `--parameters` the loop learns factors of these from free runs, in place of a correction inside
 the emulator's network.
 
+`--seeds`: each has its own noise of the observations, places held out and draws of the loop.
+
 Goal: RMSE of swvl1 to 3 and stl1 to 3 at least 30% below the wrong model's; reached in a few, see
 `RESULTS.md`. Prints a table and JSON; `truth's states` is the fit to the same observations from
 forecasts that start from ECLand's.
@@ -100,9 +102,9 @@ def without_class(home: Path, folder: Path) -> Model:
     return load_model(run)
 
 
-def observed(truth: xr.Dataset) -> Observations:
+def observed(truth: xr.Dataset, seed: int) -> Observations:
     """What the loop is given of the truth."""
-    made = make_observations(truth, errors=_ERRORS, every=1, seed=1)
+    made = make_observations(truth, errors=_ERRORS, every=1, seed=1 + seed)
     record = np.arange(truth.sizes["time"])
     day, hour = record // 4, record % 4
     thawed = (truth["stl1"] > 274.16) & (truth["sd"] < 0.1)
@@ -112,10 +114,10 @@ def observed(truth: xr.Dataset) -> Observations:
     return read_observations(made, truth)
 
 
-def places(home: Path, columns: int) -> tuple[xr.Dataset, np.ndarray]:
+def places(home: Path, columns: int, seed: int) -> tuple[xr.Dataset, np.ndarray]:
     """Columns to learn from, over all classes, then those held out; and which these are."""
     whole = load(home / "ecland_train_wide_2.nc")
-    held = validation_columns(whole, share=0.2, seed=1)
+    held = validation_columns(whole, share=0.2, seed=1 + seed)
     own = np.flatnonzero(~held)
     own = own[np.linspace(0, own.size - 1, min(columns, own.size)).astype(int)]
     index = np.concatenate([own, np.flatnonzero(held)])
@@ -133,38 +135,18 @@ def row_of(model: Model, truth: xr.Dataset, wrong: dict[str, float] | None) -> d
     return found
 
 
-def main() -> None:
-    """Parse the command line, learn, score and print."""
-    home = Path(os.environ.get("HYBRID_LAND_DATA", HERE.parents[1] / "shared" / "data")) / "ecland"
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--case", choices=("theta_cap", "climate"), required=True)
-    parser.add_argument("--model", default="small", help="of the case theta_cap")
-    parser.add_argument("--folder", type=Path, default=None, help="of the case climate")
-    parser.add_argument("--columns", type=int, default=120)
-    parser.add_argument("--cycles", type=int, default=2)
-    parser.add_argument("--parameters", default="", help="to correct, in place of the network")
-    parser.add_argument("--hidden", default="8")
-    parser.add_argument("--days", type=float, default=5.0)
-    parser.add_argument("--apart-days", type=float, default=20.0)
-    parser.add_argument("--updates", type=int, default=120)
-    parser.add_argument("--rate", type=float, default=0.002)
-    parser.add_argument("--prior", type=float, default=0.5)
-    parser.add_argument("--shared", type=float, default=10.0)
-    parser.add_argument("--restart", type=Path, default=None)
-    parser.add_argument("--bound", action="store_true", help="also from the truth's states")
-    parser.add_argument("--validate", action="store_true", help="leave the test file alone")
-    given = parser.parse_args()
-    if given.case == "climate" and given.folder is None:
-        parser.error("--case climate needs --folder")
+def experiment(given: argparse.Namespace, home: Path, seed: int) -> dict[str, Any]:
+    """Learn and score with one seed of the noise, of the places held out and of the loop."""
     shipped = load_model(given.model)
     wrong: Any = (
         Scaled(shipped, jnp.float32(_FACTOR))
         if given.case == "theta_cap"
         else without_class(home, given.folder)
     )
-    data, held_out = places(home, given.columns)
-    seen = observed(data)
+    data, held_out = places(home, given.columns, seed)
+    seen = observed(data, seed)
     loop = LandLoop(
+        seed=seed,
         most=given.cycles,
         parameters=tuple(name for name in given.parameters.split(",") if name),
         hidden=tuple(int(width) for width in given.hidden.split(",")),
@@ -206,6 +188,7 @@ def main() -> None:
             files |= {"test, hot desert": test.isel(column=desert)}
     result: dict[str, Any] = {
         "case": given.case,
+        "seed": seed,
         "best": learnt.best,
         "stopped_by_score": learnt.stopped,
         "scores": [one.score for one in learnt.rounds],
@@ -226,7 +209,57 @@ def main() -> None:
                 for n in names
             ]
             print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    print(json.dumps(result, indent=1))
+    return result
+
+
+def over_seeds(found: list[dict[str, Any]]) -> str:
+    """Change of the hybrid that the loop keeps and of the model as shipped: median and range."""
+    place = "test" if "test" in found[0] else "held out"
+    names = list(found[0][place]["wrong model"]["rmse"])
+    lines = [f"| {place}, {len(found)} seeds | " + " | ".join(names) + " |"]
+    lines.append("| --- " * (len(names) + 1) + "|")
+    rows = {"as shipped": [list(one[place].values())[1] for one in found]}
+    rows["hybrid that is kept"] = [
+        one[place][f"hybrid, cycle {one['best']}" if one["best"] else "wrong model"]
+        for one in found
+    ]
+    for label, each in rows.items():
+        cells = []
+        for name in names:
+            change = -100.0 * np.array([one.get("gain", {}).get(name, 0.0) for one in each])
+            cells.append(f"{np.median(change):+.0f}% ({change.min():+.0f} to {change.max():+.0f})")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse the command line, learn, score and print."""
+    home = Path(os.environ.get("HYBRID_LAND_DATA", HERE.parents[1] / "shared" / "data")) / "ecland"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=("theta_cap", "climate"), required=True)
+    parser.add_argument("--model", default="small", help="of the case theta_cap")
+    parser.add_argument("--folder", type=Path, default=None, help="of the case climate")
+    parser.add_argument("--columns", type=int, default=120)
+    parser.add_argument("--cycles", type=int, default=2)
+    parser.add_argument("--parameters", default="", help="to correct, in place of the network")
+    parser.add_argument("--hidden", default="8")
+    parser.add_argument("--days", type=float, default=5.0)
+    parser.add_argument("--apart-days", type=float, default=20.0)
+    parser.add_argument("--updates", type=int, default=120)
+    parser.add_argument("--rate", type=float, default=0.002)
+    parser.add_argument("--prior", type=float, default=0.5)
+    parser.add_argument("--shared", type=float, default=10.0)
+    parser.add_argument("--restart", type=Path, default=None)
+    parser.add_argument("--bound", action="store_true", help="also from the truth's states")
+    parser.add_argument("--validate", action="store_true", help="leave the test file alone")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    given = parser.parse_args()
+    if given.case == "climate" and given.folder is None:
+        parser.error("--case climate needs --folder")
+    found = [experiment(given, home, seed) for seed in given.seeds]
+    if len(found) > 1:
+        print("\n" + over_seeds(found))
+    print(json.dumps(found if len(found) > 1 else found[0], indent=1))
 
 
 if __name__ == "__main__":

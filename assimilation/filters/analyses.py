@@ -194,15 +194,17 @@ def _hyperinflation(
     seen = values > _NONE
     along = jnp.where(seen, projected**2 / jnp.where(seen, values, 1.0), 0.0) / (members - 1.0)
 
-    def cost(x: Array) -> Array:
-        return jnp.sum(along / (1.0 + jnp.exp(x) * values)) + e * jnp.exp(-x) + c * x
-
     grid = jnp.linspace(-2.0, 6.0, 81, dtype=values.dtype)
-    best = grid[jnp.argmin(jax.vmap(cost)(grid))]
+    scale = jnp.exp(grid)
+    costs = (along[None] / (1.0 + scale[:, None] * values[None])).sum(axis=1)
+    best = grid[jnp.argmin(costs + e / scale + c * grid)]
     for _ in range(3):
-        curve = jax.grad(jax.grad(cost))(best)
-        step = jax.grad(cost)(best) / jnp.where(curve > 0, curve, jnp.inf)
-        best = best - jnp.clip(step, -0.1, 0.1)
+        t = jnp.exp(best) * values
+        r = 1.0 / (1.0 + t)
+        first = -along * t * r**2
+        one, two = jnp.stack([first, first * (1.0 - t) * r]).sum(axis=1)
+        slope, curve = one - e * jnp.exp(-best) + c, two + e * jnp.exp(-best)
+        best = best - jnp.clip(slope / jnp.where(curve > 0, curve, jnp.inf), -0.1, 0.1)
     # Nothing observed: no inflation, to the last bit.
     return jnp.where(jnp.any(seen), jnp.exp(0.5 * best), 1.0)
 
