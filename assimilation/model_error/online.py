@@ -27,6 +27,7 @@ from assimilation.model_error.hybrid import Hybrid, trainable
 from assimilation.model_error.windows import tiled, windows_of
 from assimilation.observations import Observations
 from assimilation.operators import Context, operator_of
+from hybrid_land.compiled import run_compiled
 from hybrid_land.errors import InputError
 from hybrid_land.rollout import rollout
 
@@ -130,39 +131,25 @@ def fit_online(
     batch = min(options.batch, windows)
     weights, rebuilt = trainable(hybrid)
     units = jnp.asarray([(scale or {}).get(n, 1.0) for n in names], first.dtype)[None, :, None]
-    observed = tuple(observations.values)
-    cost = _Cost(rebuilt, names, observed, options.steps, batch)
     given = {"forcing": dict(forcing), "seen": seen, "parameters": dict(parameters), "units": units}
     limits = {"least": options.least, "most": options.deviation}
     given |= {name: jnp.asarray(x, first.dtype) for name, x in limits.items()}
     updates = options.sweeps * max(1, round(windows / batch))
-    for_states, for_weights = (
-        optax.adam(optax.cosine_decay_schedule(rate, updates, 0.05), b1=0.9, b2=0.99)
-        for rate in (options.state_rate, options.weight_rate)
-    )
-
-    @jax.jit
-    def update(carry: tuple, given: dict[str, Any], begin: Array) -> tuple:
-        control, own, weights, shared, deviation = carry
-        cut = partial(jax.lax.dynamic_slice_in_dim, start_index=begin, slice_size=batch)
-        part, moments = _by_window(cut, (control, own))
-        value, slope = jax.value_and_grad(cost, argnums=(0, 1))(
-            part, weights, deviation, given, begin
-        )
-        step, moments = for_states.update(slope[0], moments)
-        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=begin, axis=0)
-        control, own = _by_window(put, (control, own), (part + step * given["units"], moments))
-        step, shared = for_weights.update(slope[1], shared)
-        change = jnp.clip(_GAIN * (value - 0.5), _SLOWEST, _FASTEST) * batch / windows
-        wider = jnp.clip(deviation * jnp.exp(change), given["least"], given["most"])
-        return (control, own, optax.apply_updates(weights, step), shared, wider), value
+    settings = {
+        "observed": tuple(observations.values),
+        "steps": options.steps,
+        "batch": batch,
+        "updates": updates,
+        "rates": (options.state_rate, options.weight_rate),
+    }
+    for_states, for_weights = _optimisers(settings["rates"], updates)
 
     carry: Any = (first, for_states.init(first), weights, for_weights.init(weights))
     carry = (*carry, jnp.asarray(options.deviation, first.dtype))
     draws = jax.random.randint(key, (updates,), 0, windows - batch + 1)
     history: dict[str, list[Any]] = {"cost": [], "deviation": []}
     for begin in draws:
-        carry, value = update(carry, given, begin)
+        carry, value = run_compiled(_updated, hybrid, carry, given, begin, **settings)
         history["cost"].append(value)
         history["deviation"].append(carry[-1])
     return Estimate(
@@ -172,6 +159,55 @@ def fit_online(
         deviation=float(carry[-1]),
         history={name: [float(x) for x in values] for name, values in history.items()},
     )
+
+
+def _optimisers(
+    rates: tuple[float, float], updates: int
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """Adam for the states and for the weights."""
+    schedules = [optax.cosine_decay_schedule(rate, updates, 0.05) for rate in rates]
+    for_states, for_weights = (optax.adam(schedule, b1=0.9, b2=0.99) for schedule in schedules)
+    return for_states, for_weights
+
+
+def _updated(
+    hybrid: Hybrid,
+    carry: tuple,
+    given: dict[str, Any],
+    begin: Array,
+    *,
+    observed: tuple[str, ...],
+    steps: int,
+    batch: int,
+    updates: int,
+    rates: tuple[float, float],
+) -> tuple:
+    """States, weights and d after an update from the windows `begin` and on; and J / p of these.
+
+    Args:
+        hybrid: whose structure counts, and not its weights.
+        carry: states, their moments, weights, theirs, and d.
+        given: observations, forcing, parameters, units and the bounds of d.
+        begin: number of the first window.
+        observed: observables.
+        steps: of a window.
+        batch: windows.
+        updates: in all.
+        rates: of the states and of the weights.
+    """
+    control, own, weights, shared, deviation = carry
+    for_states, for_weights = _optimisers(rates, updates)
+    cost = _Cost(trainable(hybrid)[1], tuple(hybrid.prognostic), observed, steps, batch)
+    cut = partial(jax.lax.dynamic_slice_in_dim, start_index=begin, slice_size=batch)
+    part, moments = _by_window(cut, (control, own))
+    value, slope = jax.value_and_grad(cost, argnums=(0, 1))(part, weights, deviation, given, begin)
+    step, moments = for_states.update(slope[0], moments)
+    put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=begin, axis=0)
+    control, own = _by_window(put, (control, own), (part + step * given["units"], moments))
+    step, shared = for_weights.update(slope[1], shared)
+    change = jnp.clip(_GAIN * (value - 0.5), _SLOWEST, _FASTEST) * batch / control.shape[0]
+    wider = jnp.clip(deviation * jnp.exp(change), given["least"], given["most"])
+    return (control, own, optax.apply_updates(weights, step), shared, wider), value
 
 
 @dataclass(frozen=True)
