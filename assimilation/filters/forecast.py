@@ -97,14 +97,15 @@ def forecast(
     for name, values in diagnostics.items():
         padding = [values[:1], values] if _at_a_time(name) else [values, values[-1:]]
         series[name] = jnp.concatenate(padding)
-    context = Context(model.time_step, fixed, weather)
     steps_in_all = next(iter(steps.values())).shape[0]
     every = steps_in_all // window
+    series, weather = ({n: x[-every - 1 :] for n, x in part.items()} for part in (series, weather))
+    context = Context(model.time_step, fixed, weather)
     rows = []
     for name, operator in operators:
         seen = operator(series, context)
         late = name not in diagnostics or _at_a_time(name)
-        rows.append(seen[-every:] if late else seen[-every - 1 : -1])
+        rows.append(seen[1:] if late else seen[:-1])
     predicted = jnp.concatenate(rows).reshape((-1, size, columns))
     ends = [
         members | {name: x[k].reshape((size, columns)) for name, x in states.items()}

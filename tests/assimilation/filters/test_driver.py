@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from assimilation.filters import Scheme, run_filter
+from assimilation.filters.forecast import forecast
 from assimilation.filters.localisation import in_depth, over_columns
 from assimilation.observations import Observations
 from tests.assimilation.filters.linear import (
@@ -257,3 +258,16 @@ def test_other_numbers_are_not_compiled_anew(case, leaks):
     assert len(traces) == before
     # A model of arrays is an argument of the program, not a part of it.
     assert np.array_equal(first, other) is (leaks is None)
+
+
+def test_an_operator_remembers_the_last_cycle_of_a_window_alone(case):
+    operators = (("sum", lambda series, context: jnp.cumsum(series["swvl1"], axis=0)),)
+
+    def seen(members, first, last, window):
+        weather = {n: x[first : last + 1] for n, x in case.forcing.items()}
+        return forecast(case.model, case.parameters, members, weather, operators, window=window)
+
+    ends, whole = seen(case.ensemble, 0, 6, 3)
+    _, alone = seen(ends[1], 4, 6, 1)
+    np.testing.assert_allclose(whole, alone, rtol=1e-12)
+    assert whole.shape == (9, 2, COLUMNS)
