@@ -9,7 +9,7 @@ import lineax
 import optimistix
 from jaxtyping import Array, Float, Int
 
-from hybrid_land.columnwise import columnwise, columnwise_residuals
+from hybrid_land.columnwise import columnwise, columnwise_residuals, forward_slopes
 
 MINIMISERS = (
     "levenberg-marquardt",
@@ -20,6 +20,7 @@ MINIMISERS = (
     "secant",
     "small-hessian",
 )
+FORWARD_MODE = ("levenberg-marquardt", "gauss-newton", "small-hessian")  # no adjoint is needed
 Residuals = Callable[[Float[Array, "control column"], Any], Float[Array, "residual column"]]
 _FIRST_DAMPING = 1.0  # of `small-hessian` where a step fails: as strong as the prior
 _LEAST_DAMPING = 1e-3  # below which it goes without
@@ -159,7 +160,7 @@ def small_hessian(
     *,
     max_iterations: int = 40,
     tolerance: float = 1e-3,
-    batch: int = 256,
+    batch: int = 96,
 ) -> tuple[
     Float[Array, "control column"], Float[Array, "column control control"], Int[Array, " column"]
 ]:
@@ -193,12 +194,7 @@ def small_hessian(
         """A look at where the columns go, and from where they stand then, the next step."""
         trial = (place.v + place.change).T
 
-        def along(direction: Array) -> tuple[Array, Array]:
-            way = jnp.broadcast_to(direction[:, None], trial.shape)
-            return jax.jvp(lambda v: residuals(v, own), (trial,), (way,))
-
-        # Mapped over tangents alone: the values they share are computed once.
-        here, jacobian = jax.vmap(along, out_axes=(None, 0))(unit)
+        here, jacobian = forward_slopes(residuals, trial, own)
         value = _cost(here)
         better = value < place.value
         damping = jnp.where(

@@ -11,12 +11,14 @@ from jaxtyping import Array, Float, Int
 
 from assimilation.considered import error_root, with_model_error
 from assimilation.control import ControlVector
-from assimilation.minimise import minimise
+from assimilation.minimise import FORWARD_MODE, minimise
 from assimilation.observations import Observations
 from assimilation.operators import OPERATORS, Series
 from assimilation.variational import Problem
+from hybrid_land.columnwise import forward_slopes
 from hybrid_land.compiled import run_compiled
 from hybrid_land.interface import ForcingSeries, Model, Parameters, State
+from hybrid_land.tangents import in_turn
 
 _ROUNDING = 1e-5  # of a cost in float32
 
@@ -193,13 +195,16 @@ def _analysed(
     model: Model, data: Any, keep: Int[Array, ""], *, choices: _Choices
 ) -> dict[str, Any]:
     """The attributes of `Analysis`."""
-    problem = _problem(model, data, choices)
+    # What follows the minimum takes tangents alone; a minimiser may need the reverse mode.
+    forward = in_turn(model)
+    own = forward if choices.minimiser in FORWARD_MODE else model
+    problem = _problem(forward, data, choices)
     none = jnp.zeros(problem.root.shape[1:], problem.root.dtype)
     series_before, state_before = problem.trajectory(none)
     departures_before = problem.departures(none, series_before)
     cost_start = 0.5 * jnp.sum(departures_before**2, axis=0)
     found, iterations = minimise(
-        lambda v, given: _problem(model, given, choices).residuals(v),
+        lambda v, given: _problem(own, given, choices).residuals(v),
         none,
         data,
         method=choices.minimiser,
@@ -209,7 +214,7 @@ def _analysed(
     )
     finite = jnp.all(jnp.isfinite(found), axis=0)
     v = jnp.where(finite[None], choices.part * found, 0.0)
-    (departures, values), slopes, series, last = _with_slopes(problem, v, keep, choices)
+    (departures, values), slopes, (series, last) = _with_slopes(forward, data, v, keep, choices)
     jacobian, of_control, of_series, of_next = slopes
     estimated = jacobian[: v.shape[0]]
     half = _inverse_half(estimated)
@@ -254,31 +259,31 @@ def _analysed(
 
 
 def _with_slopes(
-    problem: Problem, v: Float[Array, "whitened column"], keep: Int[Array, ""], choices: _Choices
-) -> tuple[Any, Any, Series, State]:
+    model: Model,
+    data: Any,
+    v: Float[Array, "whitened column"],
+    keep: Int[Array, ""],
+    choices: _Choices,
+) -> tuple[Any, Any, tuple[Series, State]]:
     """At v: departures and controls; slopes of them, of wanted series and of the next start."""
-    told = problem
     estimated = v.shape[0]
     if choices.growth:
-        problem = with_model_error(told, dict(choices.growth))
-        more = problem.root.shape[1] - estimated
+        counted = with_model_error(_problem(model, data, choices), dict(choices.growth))
+        more = counted.root.shape[1] - estimated
         v = jnp.concatenate([v, jnp.zeros((more, v.shape[1]), v.dtype)])
 
-    def differentiated(v: Array) -> tuple[Any, Any]:
+    def differentiated(v: Array, data: Any) -> tuple[Any, Any]:
+        told = problem = _problem(model, data, choices)
+        if choices.growth:
+            problem = with_model_error(told, dict(choices.growth))
         series, last = problem.trajectory(v)
         wanted = {name: OPERATORS[name](series, problem.context(v)) for name in choices.error_of}
         onwards = problem.onwards(v, series, last, keep)
         departures, values = problem.departures(v, series), told.values(v[:estimated])
         return (departures, values, wanted, onwards), (series, last)
 
-    def along(direction: Array) -> tuple[Any, Any, Any]:
-        way = jnp.broadcast_to(direction[:, None], v.shape)
-        return jax.jvp(differentiated, (v,), (way,), has_aux=True)
-
-    # Mapped over tangents alone: the values they share are computed once.
-    every = jax.vmap(along, out_axes=(None, 0, None))
-    results, slopes, (series, last) = every(jnp.eye(v.shape[0], dtype=v.dtype))
-    return results[:2], slopes, series, last
+    results, slopes, aux = forward_slopes(differentiated, v, data, has_aux=True)
+    return results[:2], slopes, aux
 
 
 def _inverse_half(

@@ -40,6 +40,7 @@ from assimilation.window import make_window_analysis
 from hybrid_land.columns import forcing_from, parameters_from, state_from
 from hybrid_land.data import load
 from hybrid_land.models.store import load_model
+from hybrid_land.tangents import in_turn
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS, EVERY = 120, 12
@@ -59,12 +60,12 @@ class Case:
         self.forcing = forcing_from(data)
         self.root = background_root(CONTROL)
 
-    def problem(self, data: Any) -> Problem:
-        """From the arrays of some columns."""
+    def problem(self, data: Any, *, forward: bool = False) -> Problem:
+        """From the arrays of some columns; for forward mode alone, whose tangents go in turn."""
         parameters, state, forcing, values, mask = data
         columns = values.shape[-1]
         return Problem(
-            model=self.model,
+            model=in_turn(self.model) if forward else self.model,
             parameters=parameters,
             background=state,
             forcing=forcing,
@@ -147,7 +148,7 @@ def main() -> None:
     def ours(data: Any) -> tuple[Array, Array, Array]:
         start = jnp.zeros((len(CONTROL), data[-1].shape[-1]))
         v, hessian, iterations = small_hessian(
-            lambda v, data: case.problem(data).residuals(v),
+            lambda v, data: case.problem(data, forward=True).residuals(v),
             start,
             data,
             max_iterations=12,
@@ -160,7 +161,10 @@ def main() -> None:
     def one_round(data: Any) -> Any:
         start = jnp.zeros((len(CONTROL), data[-1].shape[-1]))
         return small_hessian(
-            lambda v, data: case.problem(data).residuals(v), start, data, max_iterations=0
+            lambda v, data: case.problem(data, forward=True).residuals(v),
+            start,
+            data,
+            max_iterations=0,
         )
 
     result: dict[str, Any] = {"columns": options.columns, "batch": options.batch}

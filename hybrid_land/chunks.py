@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+_ROUND = 16  # columns: pieces are of one size, and of whole registers
+
 
 def in_chunks(
     function: Callable[..., Any], *, axes: tuple[int, ...], chunk: int = 512
@@ -20,7 +22,7 @@ def in_chunks(
         function: of pytrees of arrays, independent between columns; columns are the last axis of
             its results' leaves.
         axes: for each argument, which axis of its leaves is the column.
-        chunk: columns in a piece; the last piece begins early enough to be whole.
+        chunk: columns in a piece at most; the last piece begins early enough to be whole.
 
     Returns:
         A function of the same arguments and results.
@@ -31,12 +33,15 @@ def in_chunks(
         if columns <= chunk:
             return function(*arguments)
 
+        pieces = -(-columns // chunk)
+        size = min(chunk, _ROUND * -(-columns // (_ROUND * pieces)))
+
         def piece(start: Any) -> Any:
             pairs = zip(arguments, axes, strict=True)
             return function(
                 *(
                     jax.tree.map(
-                        lambda leaf, a=axis: jax.lax.dynamic_slice_in_dim(leaf, start, chunk, a),
+                        lambda leaf, a=axis: jax.lax.dynamic_slice_in_dim(leaf, start, size, a),
                         tree,
                     )
                     for tree, axis in pairs
@@ -44,7 +49,7 @@ def in_chunks(
             )
 
         def fill(i: Any, whole: Any) -> Any:
-            start = jnp.minimum(i * chunk, columns - chunk)
+            start = jnp.minimum(i * size, columns - size)
             return jax.tree.map(
                 lambda to, part: jax.lax.dynamic_update_slice_in_dim(to, part, start, -1),
                 whole,
@@ -55,6 +60,6 @@ def in_chunks(
             lambda leaf: jnp.zeros((*leaf.shape[:-1], columns), leaf.dtype),
             jax.eval_shape(piece, 0),
         )
-        return jax.lax.fori_loop(0, -(-columns // chunk), fill, empty)
+        return jax.lax.fori_loop(0, pieces, fill, empty)
 
     return chunked

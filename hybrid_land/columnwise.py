@@ -6,12 +6,17 @@ already takes many columns. What `columnwise` makes is mapped by handing all col
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
+
+from hybrid_land.chunks import in_chunks
+
+_AT_ONCE = 128  # columns of a forward sweep: a step's tangents stay in the cache beside its values
 
 
 def columnwise(
@@ -45,7 +50,7 @@ def columnwise(
         return found[0][0], jax.tree.unflatten(tree, [slope for _, slope in found])
 
     value_of = _mapped(function)
-    slopes_of = _mapped(slopes)
+    slopes_of = _mapped(slopes if mode == "reverse" else _in_pieces(slopes))
 
     @jax.custom_jvp
     def scalar(x: Any, data: Any) -> Float[Array, ""]:
@@ -73,17 +78,8 @@ def columnwise_residuals(
         `one(x, data)` with leaves that lack the column axis. Under `vmap` over all leaves of both
         it is one call of `function`, and its whole Jacobian one more with a tangent a control.
     """
-
-    def slopes(x: Any, data: Any) -> tuple[Array, Array]:
-        def along(direction: Array) -> tuple[Array, Array]:
-            way = jnp.broadcast_to(direction[:, None], x.shape)
-            return jax.jvp(lambda at: function(at, data), (x,), (way,))
-
-        # Mapped over tangents alone: the values they share are computed once.
-        return jax.vmap(along, out_axes=(None, 0))(jnp.eye(x.shape[0], dtype=x.dtype))
-
     value_of = _mapped(function)
-    slopes_of = _mapped(slopes)
+    slopes_of = _mapped(partial(forward_slopes, function))
 
     @jax.custom_jvp
     def vector(x: Any, data: Any) -> Float[Array, " residual"]:
@@ -95,6 +91,42 @@ def columnwise_residuals(
         return value, jnp.einsum("ir,i->r", jacobian, tangents[0])
 
     return vector
+
+
+def forward_slopes(
+    function: Callable[[Float[Array, "control column"], Any], Any],
+    x: Float[Array, "control column"],
+    data: Any,
+    *,
+    has_aux: bool = False,
+) -> Any:
+    """A function's value and its slopes along each control, in one sweep for all columns.
+
+    Args:
+        function: of `x` and `data`; a column's results depend on that column alone.
+        x: where.
+        data: pytree whose leaves have the column as their last axis.
+        has_aux: whether the function gives a second result, whose slopes are not wanted.
+
+    Returns:
+        The value, its slopes with a first axis of controls, and that second result; the column
+        is the last axis of all.
+    """
+
+    def sweep(x: Array, data: Any) -> Any:
+        def along(direction: Float[Array, " control"]) -> tuple[Any, ...]:
+            way = jnp.broadcast_to(direction[:, None], x.shape)
+            return jax.jvp(lambda at: function(at, data), (x,), (way,), has_aux=has_aux)
+
+        # Mapped over tangents alone: the values they share are computed once.
+        every = jax.vmap(along, out_axes=(None, 0, None) if has_aux else (None, 0))
+        return every(jnp.eye(x.shape[0], dtype=x.dtype))
+
+    return _in_pieces(sweep)(x, data)
+
+
+def _in_pieces(sweep: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return in_chunks(sweep, axes=(-1, -1), chunk=_AT_ONCE)
 
 
 def _mapped(native: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

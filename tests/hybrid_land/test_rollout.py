@@ -108,3 +108,17 @@ def test_columns_in_chunks_give_the_same_numbers(case, chunk):
     whole = run(parameters, state, forcing)
     pieces = in_chunks(run, chunk=chunk, axes=(0, 0, 1))(parameters, state, forcing)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), whole, pieces)
+
+
+def test_pieces_are_as_few_as_the_chunk_allows_and_of_one_size():
+    sizes = []
+
+    def run(x):
+        sizes.append(x.shape[-1])
+        return 2.0 * x
+
+    for columns, size in ((120, 120), (128, 128), (129, 80), (150, 80), (432, 112), (1024, 128)):
+        doubled = in_chunks(run, chunk=128, axes=(-1,))(jnp.arange(columns, dtype=jnp.float32))
+        np.testing.assert_array_equal(doubled, 2.0 * np.arange(columns))
+        assert set(sizes) == {size}
+        sizes.clear()
