@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from hybrid_land.chunks import in_chunks
 
-_AT_ONCE = 128  # columns of a forward sweep: a step's tangents stay in the cache beside its values
+_AT_ONCE = 128  # columns of a sweep: what it keeps of a step beside the values stays in the cache
 
 
 def columnwise(
@@ -50,7 +50,7 @@ def columnwise(
         return found[0][0], jax.tree.unflatten(tree, [slope for _, slope in found])
 
     value_of = _mapped(function)
-    slopes_of = _mapped(slopes if mode == "reverse" else _in_pieces(slopes))
+    slopes_of = _mapped(_in_pieces(slopes))
 
     @jax.custom_jvp
     def scalar(x: Any, data: Any) -> Float[Array, ""]:
