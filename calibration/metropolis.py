@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from blackjax.mcmc import random_walk
 from jaxtyping import Array, Float
-from numpyro.infer.util import ParamInfo
 
 from calibration.nuts import starts
 from calibration.problem import Problem, chosen_columns, log_posterior
@@ -51,10 +50,7 @@ def metropolis(
     count, size = problem.count, len(problem.names)
     wanted = _ACCEPTED_ONE if size == 1 else _ACCEPTED_MANY
 
-    def look(z: Array, lane: Any) -> ParamInfo:
-        return ParamInfo(z, -density(z, lane), jnp.zeros_like(z))
-
-    def chain(lane: Any, spread: Array, own: Array, first: ParamInfo) -> Any:
+    def chain(lane: Any, spread: Array, own: Array, first: Array) -> Any:
         def transition(carry: Any, number: Array) -> tuple[Any, Any]:
             state, log_size = carry
             walk: Any = blackjax.additive_step_random_walk(
@@ -70,16 +66,16 @@ def metropolis(
             adapted = jnp.where(number < warmup, log_size + change, log_size)
             return (state, adapted), (state.position, statistics)
 
-        state = random_walk.RWState(first.z, -first.potential_energy)
+        state = random_walk.init(first, lambda z: density(z, lane))
         begin = state, jnp.log(jnp.asarray(_STEP / np.sqrt(size), jnp.float32))
         return jax.lax.scan(transition, begin, jnp.arange(warmup + draws))[1]
 
     of_prior, of_starts, of_chains = jax.random.split(key, 3)
     many = chosen_columns(problem, np.repeat(np.arange(count), _PRIOR_DRAWS)).lanes
-    seen = over_devices(jax.vmap(look, in_axes=(0, -1)), axes=(0, -1))
+    densities = over_devices(jax.vmap(density, in_axes=(0, -1)), axes=(0, -1))
     z = jax.random.normal(of_prior, (count * _PRIOR_DRAWS, size))
     first, variance = starts(
-        lambda z: seen(z, many), z, columns=count, chains=chains, key=of_starts
+        lambda z: densities(z, many), z, columns=count, chains=chains, key=of_starts
     )
     lanes = chosen_columns(problem, np.repeat(np.arange(count), chains)).lanes
     keys = jax.random.split(of_chains, count * chains)

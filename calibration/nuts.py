@@ -1,5 +1,6 @@
 """The no-U-turn sampler on every column at once, by the exact gradient of the rollout."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ _STEEP = 6.0  # deviations out at which a normal density's slope is halved
 _ROUNDS = 2  # of importance sampling after the prior
 _WIDEN = 2.0  # of a round's draws beyond the weighted spread of those before
 _GAPS = 10.0  # between the draws of the round before, the least spread of a round's draws
-_AT_ONCE = 20  # transitions between reports of progress
+_AT_ONCE = 20  # transitions at most between reports of progress
 
 
 def nuts(
@@ -59,9 +60,9 @@ def nuts(
         max_tree_depth: of a trajectory, 2^depth - 1 steps at most; by default 6, and 1 for one
             parameter.
         target_acceptance: of the step size's adaptation.
-        restart: folder in which the chains are kept every 20 transitions; a run that finds there
-            what one with the same data, key and options left goes on from it, to the same
-            result, or to more draws.
+        restart: folder in which the chains are kept every 20 transitions or fewer; a run that
+            finds there what one with the same data, key and options left goes on from it, to
+            the same result, or to more draws.
         progress: called with transitions done and in all.
 
     Raises:
@@ -133,8 +134,10 @@ def nuts(
             }
             return after, (after.z, statistics)
 
-        return jax.lax.scan(transition, chain, None, length=_AT_ONCE)
+        return jax.lax.scan(transition, chain, None, length=at_once)
 
+    total = warmup + draws
+    at_once = math.ceil(total / math.ceil(total / _AT_ONCE))
     count, size = problem.count, len(problem.names)
     prior_key, start_key, chain_key = jax.random.split(key, 3)
     lanes = chosen_columns(problem, np.repeat(np.arange(count), chains)).lanes
@@ -144,11 +147,12 @@ def nuts(
     def at_first() -> tuple[Any, Array]:
         many = chosen_columns(problem, np.repeat(np.arange(count), _PRIOR_DRAWS)).lanes
         z = jax.random.normal(prior_key, (count * _PRIOR_DRAWS, size))
-        seen = over_devices(jax.vmap(look, in_axes=(0, -1)), axes=(0, -1))
+        densities = over_devices(jax.vmap(density, in_axes=(0, -1)), axes=(0, -1))
         first, variance = starts(
-            lambda z: seen(z, many), z, columns=count, chains=chains, key=start_key
+            lambda z: densities(z, many), z, columns=count, chains=chains, key=start_key
         )
-        return begun(lanes, variance, keys, first), variance
+        seen = over_devices(jax.vmap(look, in_axes=(0, -1)), axes=(0, -1))
+        return begun(lanes, variance, keys, seen(first, lanes)), variance
 
     move = over_devices(jax.vmap(advance, in_axes=(-1, 0, 0)), axes=(-1, 0, 0))
     decides = {"chains": chains, "warmup": warmup, "depth": depth, "accept": target_acceptance}
@@ -163,12 +167,11 @@ def nuts(
         state, drawn = kept[: (ours := len(jax.tree.leaves(like)))], kept[ours:]
         chain, variance = as_tree(like, state)
         pieces = [jax.tree.unflatten(jax.tree.structure(of_piece), drawn)]
-    total = warmup + draws
     done = sum(piece[0].shape[1] for piece in pieces)
     while done < total:
         chain, piece = move(lanes, variance, chain)
         pieces.append(jax.device_get(piece))
-        done += _AT_ONCE
+        done += at_once
         if restart is not None:
             so_far = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *pieces)
             save_chains(restart, mark, ((chain, variance), so_far))
@@ -184,13 +187,13 @@ def nuts(
 
 
 def starts(
-    look: Callable[[Float[Array, "lane parameter"]], ParamInfo],
+    density: Callable[[Float[Array, "lane parameter"]], Float[Array, " lane"]],
     z: Float[Array, "lane parameter"],
     *,
     columns: int,
     chains: int,
     key: Array,
-) -> tuple[ParamInfo, Float[Array, "chain_lane parameter"]]:
+) -> tuple[Float[Array, "chain_lane parameter"], Float[Array, "chain_lane parameter"]]:
     """Where chains start, and the inverse of their mass matrix, by importance sampling.
 
     Draws of the prior are weighted by likelihood; as many again are drawn from a normal
@@ -199,7 +202,7 @@ def starts(
     the draws come from (Owen and Zhou 2000); the chains' starts are drawn by weight.
 
     Args:
-        look: gives energies and slopes.
+        density: logarithm of the posterior's, up to a constant.
         z: draws of the prior, a column's after one another.
         columns: number of columns.
         chains: of each column.
@@ -215,21 +218,21 @@ def starts(
     @jax.jit
     def learn(rounds: list[Any], normals: list[Any]) -> tuple[Any, ...]:
         """All points so far, their log weights, and mean and spread."""
-        points = jax.tree.map(by_column, *rounds)
+        points, height = jax.tree.map(by_column, *rounds)
         mixture = [
-            jax.scipy.stats.norm.logpdf(points.z, mean, spread).sum(axis=-1)
+            jax.scipy.stats.norm.logpdf(points, mean, spread).sum(axis=-1)
             for mean, spread in normals
         ]
-        weight = -points.potential_energy - jax.nn.logsumexp(jnp.stack(mixture), axis=0)
+        weight = height - jax.nn.logsumexp(jnp.stack(mixture), axis=0)
         # What is not finite weighs nothing, unless all are.
         weight = jax.nn.log_softmax(jnp.where(jnp.isfinite(weight), weight, -1e30), axis=1)
         share = jnp.exp(weight)[:, :, None]
-        mean = jnp.sum(share * points.z, axis=1, keepdims=True)
-        variance = jnp.sum(share * (points.z - mean) ** 2, axis=1, keepdims=True)
+        mean = jnp.sum(share * points, axis=1, keepdims=True)
+        variance = jnp.sum(share * (points - mean) ** 2, axis=1, keepdims=True)
         return points, weight, mean, jnp.sqrt(variance)
 
     standard = (jnp.zeros((columns, 1, size)), jnp.ones((columns, 1, size)))
-    rounds, normals = [look(z)], [standard]
+    rounds, normals = [(z, density(z))], [standard]
     draws = z.shape[0] // columns
     points, weight, mean, spread = learn(rounds, normals)
     gap = jnp.full_like(spread, 1.0 / draws)
@@ -238,14 +241,10 @@ def starts(
         gap = spread / draws
         normals.append((mean, spread))
         at = mean + spread * jax.random.normal(round_key, (columns, draws, size))
-        rounds.append(look(at.reshape(-1, size)))
+        z = at.reshape(-1, size)
+        rounds.append((z, density(z)))
         points, weight, mean, spread = learn(rounds, normals)
     chosen = jax.random.categorical(keys[0], weight[:, None, :], shape=(columns, chains))
-
-    def picked(leaf: Array) -> Array:
-        index = chosen.reshape(columns, chains, *(1,) * (leaf.ndim - 2))
-        taken = jnp.take_along_axis(leaf, index, axis=1)
-        return taken.reshape(columns * chains, *leaf.shape[2:])
-
+    first = jnp.take_along_axis(points, chosen[..., None], axis=1).reshape(-1, size)
     variance = jnp.maximum(spread, gap)[:, 0, :] ** 2
-    return jax.tree.map(picked, points), jnp.repeat(variance, chains, axis=0)
+    return first, jnp.repeat(variance, chains, axis=0)
