@@ -1,6 +1,6 @@
 """How many columns a second 4D-Var analyses, against SciPy's L-BFGS-B column by column.
 
-    python benchmarks/assimilation_speed.py [--model default] [--columns 10000] [--batch 256]
+    python benchmarks/assimilation_speed.py [--model default] [--columns 10000] [--batch 96]
 
 A window of 30 days (120 steps of 6 h); the control vector is soil water in four layers; surface
 soil moisture is observed every 3 days with an error of 0.04 m3 m-3. Columns are those of
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="default")
     parser.add_argument("--columns", type=int, default=10_000)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--sample", type=int, default=20)
     parser.add_argument("--begin", type=int, default=600, help="first record of the window")
     parser.add_argument("--whole", action="store_true", help="time `make_window_analysis` as well")
