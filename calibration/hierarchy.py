@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from calibration.problem import Problem
+from hybrid_land.columnwise import forward_slopes
 from hybrid_land.errors import InputError
 
 _SLOPE = 0.5  # prior standard deviation of a slope
@@ -100,12 +101,23 @@ def share(
         """The columns' axis becomes an axis within the only column."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], tree)
 
+    @jax.custom_jvp
+    def of_columns(own: Array, flat: Any) -> Float[Array, "observation all_columns"]:
+        return problem.expected(own, flat)
+
+    @of_columns.defjvp
+    def tangent(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+        # A column hears of what all share through its own parameters alone: a sweep for each of
+        # these serves any number of the others, forward or in reverse.
+        value, slopes = forward_slopes(problem.expected, *primals)
+        return value, jnp.einsum("poc,pc->oc", slopes, tangents[0])
+
     def expected(z: Array, columns: Any) -> Float[Array, "all_observations lane"]:
         inner, given = columns
         lanes = z.shape[1]
         own = _columns_of(z, given, shape).reshape(len(problem.names), count * lanes)
         flat = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-2], count * lanes), inner)
-        return problem.expected(own, flat).reshape(observations * count, lanes)
+        return of_columns(own, flat).reshape(observations * count, lanes)
 
     def physical(z: Array, columns: Any) -> dict[str, Array]:
         # Logarithms of spreads as spreads; all else as it is, in standard normal units.

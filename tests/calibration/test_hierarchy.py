@@ -1,5 +1,6 @@
 """Columns that share: the transfer function, its prior, and what a method finds of it."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -77,6 +78,34 @@ def test_the_density_is_the_sum_of_the_columns(problem):
     expected = float(scale.sum()) - misfit - 0.5 * (z**2).sum(axis=1)
     np.testing.assert_allclose(density(jnp.asarray(z), lanes), expected, rtol=1e-4)
     np.testing.assert_allclose(shared.problem.misfit(z[..., None])[:, 0], misfit, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+def test_slopes_along_what_is_shared_go_through_those_of_columns(float64, mode):
+    """Right in both modes, and in one sweep for each parameter of a column, not of all together."""
+    generator = np.random.default_rng(4)
+    two, *_ = linear(parameters=2, columns=3)
+    data = jnp.asarray(generator.normal(size=(6, 3)))
+
+    def curve(z, data):
+        return jnp.sin(z[0][None] * data) * z[1][None] ** 2
+
+    made = replace(two, columns=data, observed=jnp.zeros((6, 3)), expected=curve)
+    shared = share(made, {"sand": np.array([1.0, 2.0, 4.0])})
+    lanes = jax.tree.map(lambda leaf: jnp.asarray(leaf), shared.problem.columns)
+    z = jnp.asarray(generator.normal(size=(len(shared.problem.names), 1)))
+
+    def seen(z):
+        return shared.problem.expected(z, lanes)[:, 0]
+
+    slopes = mode(seen)(z)[..., 0]
+    for i in range(len(z)):
+        way = jnp.zeros_like(z).at[i].set(1e-5)
+        differences = (seen(z + way) - seen(z - way)) / 2e-5
+        np.testing.assert_allclose(slopes[:, i], differences, atol=1e-8)
+    program = str(jax.make_jaxpr(mode(seen))(z))
+    assert re.findall(r"f64\[([\d,]*)\] = cos ", program) == ["6,3"]
+    assert not re.findall(rf"f64\[{len(z)},6,3\] = mul ", program)
 
 
 def test_the_slope_is_found_and_columns_gain_by_it(problem):
