@@ -2,7 +2,7 @@
 
     python benchmarks/calibration_field_capacity.py [MODEL] --observed swvl1|swvl1,slhf
         [--method nuts|grid] [--draws 200] [--groups 4] [--data train|withheld] [--factor 3]
-        [--twin] [--out DIR]
+        [--structure column|pooled|hierarchical] [--twin] [--out DIR]
 
 Truth: the 24 places times 9 values of theta_cap of `ecland_theta_cap.nc`, first year. Observed
 every 3 days: swvl1 of ECLand plus noise of 0.02 m3 m-3; and, with slhf, the mean latent heat flux
@@ -15,6 +15,10 @@ how, and what this script gives there with other factors.
 Chains are those of `calibration.nuts` for one parameter, one leapfrog step a transition. Columns go
 through in random order in groups of 54, each of which is kept in `--out`, so that a killed run goes
 on (with other `--draws`, if they are given) and a part of the groups is a fair sample of all.
+
+With `--structure pooled` or `hierarchical` the 24 places of each of the nine values are calibrated
+together by Laplace's approximation: a transfer function from theta_pwp and theta_sat to theta_cap,
+without or with an effect of each place.
 
 Then the value goes back: a free run of both years from the first state with the posterior's mean,
 the default (the middle of the nine values, which is ECLand's for that place) and the true value,
@@ -31,19 +35,24 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import arviz as az
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from jaxtyping import Array
 from scipy.stats import norm
 
 from assimilation import make_observations, read_observations
 from calibration.covariance import Errors
 from calibration.experiment import land_problem
+from calibration.hierarchy import share
+from calibration.laplace import laplace
 from calibration.nuts import nuts
 from calibration.priors import field_capacity_range
 from calibration.problem import Problem, chosen_columns, with_observations
@@ -67,6 +76,7 @@ EVERY = {"swvl1": 12, "slhf": 13}  # records
 FACTOR = 3.0  # of the model's validation error, chosen on withheld columns
 YEAR = 1460
 GROUP = 54
+COVARIATES = ("theta_pwp", "theta_sat")  # of the transfer function
 FILES = {
     "test": ("ecland_theta_cap.nc",),
     "train": ("ecland_train_theta_cap.nc",),
@@ -129,15 +139,40 @@ def twin(problem: Problem, data: xr.Dataset) -> Problem:
     return with_observations(problem, problem.evaluate(z.astype(np.float32))[0] + noise)
 
 
+def together(
+    problem: Problem,
+    *,
+    values: int,
+    key: Array,
+    pooled: bool,
+    progress: Callable[[int, int], None],
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Draws for columns that share a transfer function with those of the same value."""
+    parts = []
+    for rows in np.arange(problem.count).reshape(values, -1):
+        some = chosen_columns(problem, rows)
+        covariates = {name: np.asarray(some.columns[0][name]) for name in COVARIATES}
+        parts.append(share(some, covariates, pooled=pooled))
+    fields = ("columns", "observed", "present", "log_scale")
+    each = [{field: getattr(part.problem, field) for field in fields} for part in parts]
+    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *each)
+    whole = replace(parts[0].problem, **joined)
+    z, statistics = laplace(whole, key=key, starts=2, progress=progress)
+    flat = z.reshape(-1, *z.shape[2:])
+    own = [part.by_column(flat[..., k : k + 1]) for k, part in enumerate(parts)]
+    found = np.concatenate(own, axis=-1).reshape(*z.shape[:2], 1, problem.count)
+    return found, {"converged": statistics["converged"]}
+
+
 def drawn(
-    problem: Problem, run: Callable[..., Any], *, folder: Path, label: str
+    problem: Problem, run: Callable[..., Any], *, folder: Path, label: str, group: int = GROUP
 ) -> list[dict[str, np.ndarray]]:
     """A method on all columns, group after group; what a killed run has done is read again."""
     pieces = []
-    for begin in range(0, problem.count, GROUP):
+    for begin in range(0, problem.count, group):
         path = folder / f"{label}_{begin}.npz"
         if not path.exists():
-            some = chosen_columns(problem, np.arange(begin, min(begin + GROUP, problem.count)))
+            some = chosen_columns(problem, np.arange(begin, min(begin + group, problem.count)))
             start = time.monotonic()
             z, statistics = run(
                 some,
@@ -275,6 +310,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="default")
     parser.add_argument("--observed", default="swvl1")
     parser.add_argument("--method", choices=("nuts", "grid"), default="nuts")
+    parser.add_argument(
+        "--structure", choices=("column", "pooled", "hierarchical"), default="column"
+    )
     parser.add_argument("--data", choices=sorted(FILES), default="test")
     parser.add_argument("--groups", type=int, default=None, help="stop after so many")
     parser.add_argument("--draws", type=int, default=200)
@@ -294,8 +332,11 @@ def main() -> None:
     problem = problem_for(model, options.model, data, observed, options.factor)
     if options.twin:
         problem = twin(problem, data)
-    data = data.isel(column=slice(0, most))
-    problem = chosen_columns(problem, np.arange(data.sizes["column"]))
+    order, group = np.arange(data.sizes["column"])[:most], GROUP
+    if options.structure != "column":
+        order = np.argsort(data["value"].to_numpy(), kind="stable")
+        group = len(order)
+    data, problem = data.isel(column=order), chosen_columns(problem, order)
     label = "_".join([options.data, options.model, *observed, options.method])
     if options.factor != FACTOR:
         label += f"_factor{options.factor:g}"
@@ -304,7 +345,11 @@ def main() -> None:
     run = partial(nuts, draws=options.draws, warmup=options.warmup)
     if options.method == "grid":
         run = partial(grid, draws=options.draws)
-    pieces = drawn(problem, run, folder=folder, label=label)
+    if options.structure != "column":
+        values = len(np.unique(data["value"]))
+        run = partial(together, values=values, pooled=options.structure == "pooled")
+        label = f"{label.removesuffix(options.method)}{options.structure}"
+    pieces = drawn(problem, run, folder=folder, label=label, group=group)
     columns = by_column(problem, pieces)
     found = scores(columns, data) | {"observed": observed}
     found["seconds"] = sum(float(piece["spent"]) for piece in pieces)
