@@ -321,6 +321,8 @@ def main() -> None:
     parser.add_argument("--warmup", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("calibration-field-capacity"))
     options = parser.parse_args()
+    if options.structure != "column" and options.groups is not None:
+        parser.error("--groups are of columns that share nothing; leave it out")
     use_cores()
     folder = make_folder(options.out)
     observed = options.observed.split(",")
