@@ -70,7 +70,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 SEVERAL: dict[str, dict[str, Any]] = {  # of several parameters: a step size is to be found
     "nuts": {"warmup": 40, "draws": 40, "max_tree_depth": 3},
     "metropolis": {"warmup": 60, "draws": 160},
-    "svi": {"steps": 120},
 }
 
 

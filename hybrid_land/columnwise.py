@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from hybrid_land.chunks import in_chunks
 
-_AT_ONCE = 128  # columns of a sweep: what it keeps of a step beside the values stays in the cache
+_AT_ONCE = 128  # columns of a sweep, of which more cost more each
 
 
 def columnwise(

@@ -48,9 +48,10 @@ class InTurn:
 def in_turn(model: Model) -> InTurn:
     """The same model, faster where `vmap` asks for many tangents of one rollout.
 
-    Mapped tangents of a step are one array for all, which leaves the cache that one tangent's
-    stays in. Here a step is linearised once, and each tangent goes through what that left behind.
-    Values and tangents are the model's to rounding; reverse mode has no rule for it.
+    Mapped tangents of a step are one array for all, several times what a value's are: the more
+    columns, the more each costs. Here a step is linearised once, and each tangent goes through
+    what that left behind. Values and tangents are the model's to rounding. There is no reverse
+    mode: JAX raises NotImplementedError.
     """
     return InTurn(model, model.time_step, tuple(model.prognostic), tuple(model.diagnostic))
 
