@@ -8,7 +8,9 @@ import xarray as xr
 
 from assimilation import make_observations, read_observations
 from calibration import calibrate, save_posterior, summary
+from calibration.checks.identifiability import identifiability
 from calibration.checks.loo import loo
+from calibration.checks.plots import identifiability_figure
 from calibration.checks.predictive import predictive, unconstrained
 from calibration.covariance import Errors
 from calibration.experiment import land_problem
@@ -41,7 +43,7 @@ def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Pa
     Args:
         model: the emulator.
         runs: ECLand, dims `(time, member, column)`.
-        out: folder for `calibration_observations.nc`, `posterior.nc` and the figure.
+        out: folder for `calibration_observations.nc`, `posterior.nc` and the figures.
         say: told what goes on.
     """
     say("observing ECLand")
@@ -74,6 +76,8 @@ def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Pa
     say("checking the posterior")
     problem = land_problem(model, blind, seen, parameters=("theta_cap",), errors=errors)
     metrics["checks"] = _checks(problem, unconstrained(posterior)[:, ::_EACH])
+    profiles, _ = identifiability(problem, key=jax.random.key(_SEED))
+    metrics["checks"]["spread_left"] = profiles["spread_left"].to_numpy()[0].tolist()
     labels = [place(truth, i) for i in range(len(true))]
     with paper_style():
         figure = calibration_figure(
@@ -84,6 +88,7 @@ def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Pa
             interval=INTERVAL,
         )
         save_figure(figure, out / "calibration.png")
+        save_figure(identifiability_figure(profiles), out / "identifiability.png")
     return Part(metrics, _section(metrics, out), _headline(metrics))
 
 
@@ -143,7 +148,15 @@ def _section(metrics: dict, out: Path) -> Section:
                 "Where the blue bar is as long as the grey one, the observations say nothing; "
                 "where it is short and holds the diamond, they found the value.",
                 "Posterior of theta_cap beside the true value",
-            )
+            ),
+            Picture(
+                out / "identifiability.png",
+                "Left, how the misfit rises as theta_cap moves away from its best value in some of "
+                "the columns: the dashed curve is the prior's, and where a column's is as flat, "
+                "its observations see nothing. Right, what they leave of the prior's spread in "
+                "each column.",
+                "Profiles of theta_cap and the spread that the observations leave",
+            ),
         ],
     )
 

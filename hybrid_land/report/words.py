@@ -7,6 +7,8 @@ guess, the prior, or ECLand's own answer. The limits stand beside each compariso
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from hybrid_land.figures import pretty_units
 from hybrid_land.report.builder import Finding, Verdict
 from hybrid_land.variables import VARIABLES
@@ -132,12 +134,15 @@ def calibration_findings(metrics: Mapping[str, Any]) -> list[Finding]:
         metrics: `interval` (its probability), `inside` and `columns`, `rmse` and `prior_rmse`,
             `width_ratio` (posterior to prior standard deviation), `max_rhat`, `min_ess`,
             `divergences`; `checks`: `observations`, `covered` (their share within the predictions
-            of that probability), `largest_k` (Pareto's, of PSIS-LOO) and `unsure` (observations
-            whose k is too large).
+            of that probability), `largest_k` (Pareto's, of PSIS-LOO), `unsure` (observations
+            whose k is too large) and `spread_left` (share of the prior's spread that a column's
+            observations leave, by the curvature at the best value).
     """
     share, wanted = metrics["inside"] / metrics["columns"], metrics["interval"]
     checks = metrics["checks"]
     off = abs(checks["covered"] - wanted)
+    left = np.array(checks["spread_left"])
+    seen = int((left < 0.5).sum())
     return [
         Finding(
             f"The {100 * wanted:.0f}% interval holds the true theta_cap in {metrics['inside']} of "
@@ -170,6 +175,12 @@ def calibration_findings(metrics: Mapping[str, Any]) -> list[Finding]:
             f"With each observation left out in turn (PSIS-LOO), {checks['unsure']} of them decide "
             f"the posterior by themselves; the largest Pareto's k is {checks['largest_k']:.2f}.",
             graded(checks["unsure"] / checks["observations"], good=0.0, fair=0.02),
+        ),
+        Finding(
+            f"By the curvature at the best value the observations identify theta_cap (less than "
+            f"half of the prior's spread left) in {seen} of {len(left)} columns; in the median "
+            f"column {100 * np.median(left):.0f}% of it is left.",
+            graded(1.0 - seen / len(left), good=0.25, fair=0.6),
         ),
     ]
 

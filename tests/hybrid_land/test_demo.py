@@ -117,14 +117,18 @@ def test_the_whole_demonstration_in_small(
     assert checks["observations"] == made
     assert 0.5 < checks["covered"] <= 1.0
     assert checks["unsure"] <= made
+    assert len(checks["spread_left"]) == 4
+    assert 0.0 < min(checks["spread_left"]) <= max(checks["spread_left"]) <= 1.0
     assert set(metrics["sensitivity"]) == {"swvl1", "swvl2", "swvl3", "swvl4", "slhf"}
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 8
+    assert page.count("data:image/png;base64,") == 9
     assert "http" not in page.replace("http://www.w3.org", "")
     for part in ("free-run", "assimilation", "calibration", "sensitivity"):
         assert f'id="{part}"' in page
     assert f"Of the {made} observations {100 * checks['covered']:.0f}% lie" in page
     assert f"k is {checks['largest_k']:.2f}" in page
+    left = 100 * np.median(checks["spread_left"])
+    assert f"in the median column {left:.0f}% of it is left" in page
     posterior = load_posterior(tmp_path / "out" / "posterior.nc")
     assert posterior["posterior"]["theta_cap"].sizes == {"chain": 4, "draw": 10, "column": 4}
     assert not list((tmp_path / "out").glob(".*"))

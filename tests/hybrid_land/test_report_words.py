@@ -63,7 +63,13 @@ CALIBRATION = {
     "max_rhat": 1.0,
     "min_ess": 200.0,
     "divergences": 0,
-    "checks": {"observations": 200, "covered": 0.92, "largest_k": 0.41, "unsure": 0},
+    "checks": {
+        "observations": 200,
+        "covered": 0.92,
+        "largest_k": 0.41,
+        "unsure": 0,
+        "spread_left": [0.1, 0.2, 0.3, 0.4],
+    },
 }
 
 
@@ -84,11 +90,29 @@ def test_a_posterior_is_graded_by_its_checks(
     covered: float, unsure: int, expected: list[str]
 ) -> None:
     checks = CALIBRATION["checks"] | {"covered": covered, "unsure": unsure}
-    last = calibration_findings(CALIBRATION | {"checks": checks})[-2:]
+    last = calibration_findings(CALIBRATION | {"checks": checks})[-3:-1]
     assert [finding.verdict for finding in last] == expected
     assert f"Of the 200 observations {100 * covered:.0f}% lie within" in last[0].sentence
     assert f"{unsure} of them decide the posterior" in last[1].sentence
     assert "largest Pareto's k is 0.41" in last[1].sentence
+
+
+@pytest.mark.parametrize(
+    ("left", "seen", "median", "expected"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], 4, 25, "good"),
+        ([0.1, 0.3, 0.5, 0.9], 2, 40, "fair"),
+        ([0.6, 0.7, 0.99, 1.0], 0, 84, "poor"),
+    ],
+)
+def test_a_posterior_is_graded_by_what_the_observations_see(
+    left: list[float], seen: int, median: int, expected: str
+) -> None:
+    checks = CALIBRATION["checks"] | {"spread_left": left}
+    last = calibration_findings(CALIBRATION | {"checks": checks})[-1]
+    assert last.verdict == expected
+    assert f"in {seen} of 4 columns" in last.sentence
+    assert f"{median}% of it is left" in last.sentence
 
 
 def test_an_answer_of_the_wrong_size_is_poor() -> None:
