@@ -28,6 +28,8 @@ Square = Float[Array, "member member"]
 Weights = Callable[[Array, Scaled, Departure], Square]
 
 _NONE = 1e-6  # an eigenvalue below this part of the largest is none, in single precision
+_TINY = 1e-30  # less than any square that is not zero
+_UNROLLED = 64  # members, up to which a loop over them is written out
 
 
 def anomalies(ensemble: Float[Array, " member *rest"]) -> Float[Array, " member *rest"]:
@@ -102,18 +104,32 @@ def etkf_to_turn(key: Array, S: Scaled, d: Departure) -> Square:
     distribution whichever root they came from. With fewer observations than members it is `etkf`,
     whose eigenvectors are then the cheaper way.
     """
-    members = S.shape[0]
-    if members > S.shape[1]:
+    if S.shape[0] > S.shape[1]:
         return etkf(key, S, d)
-    across = _across(members, S.dtype)
-    inner = (S - jnp.outer(across, across @ S))[1:]  # the columns of S have no sum
-    one = jnp.eye(members - 1, dtype=S.dtype)
+    return _to_turn(without_sum(S), d)
+
+
+def without_sum(S: Scaled) -> Float[Array, "less observation"]:
+    """S in the space of the vectors of zero sum, where its columns lie."""
+    across = _across(S.shape[0], S.dtype)
+    return (S - jnp.outer(across, across @ S))[1:]
+
+
+def with_sum(root: Float[Array, "less less"], w: Float[Array, " less"]) -> Square:
+    """T - I + 1 w^T of T and w in the space of the vectors of zero sum."""
+    less = _mirrored(jnp.pad(root - jnp.eye(root.shape[0], dtype=root.dtype), ((1, 0), (1, 0))))
+    w = jnp.pad(w, (1, 0))
+    across = _across(w.shape[0], w.dtype)
+    return less + jnp.broadcast_to((w - across * (across @ w))[None], less.shape)
+
+
+def _to_turn(inner: Float[Array, "less observation"], d: Departure) -> Square:
+    """`etkf_to_turn` from `without_sum(S)`."""
+    one = jnp.eye(inner.shape[0], dtype=inner.dtype)
     factor = jnp.linalg.cholesky(one + inner @ inner.T)
-    back = jax.scipy.linalg.solve_triangular(factor, one, lower=True)
-    root = _mirrored(jnp.pad(back - one, ((1, 0), (1, 0))))
-    w = jnp.pad(back.T @ (back @ (inner @ d)), (1, 0))
-    w = (w - across * (across @ w)) / jnp.sqrt(members - 1.0)
-    return root + jnp.broadcast_to(w[None], root.shape)
+    root = jax.scipy.linalg.solve_triangular(factor, one, lower=True)
+    w = root.T @ (root @ (inner @ d))
+    return with_sum(root, w / inner.shape[0] ** 0.5)
 
 
 def gain(S: Scaled, departures: Float[Array, "row observation"]) -> Float[Array, "row member"]:
@@ -173,40 +189,87 @@ def enkf_n(key: Array, S: Scaled, d: Departure, *, certainty: float | Array = 1.
             its size says, 2 for weakly nonlinear models (Raanes et al. 2019).
     """
     del key
+    members = S.shape[0]
     values, vectors = decomposed(S)
     projected = vectors.T @ (S @ d)
-    factor = _hyperinflation(values, projected, S.shape[0], certainty)
+
+    def explained(scale: Array) -> Array:
+        return (projected**2 / (1.0 + scale * values)).sum()
+
+    unseen = jnp.sum(1.0 / (1.0 + values)) + members - values.shape[0]
+    factor = _hyperinflation(explained, unseen, members, certainty)
     D = _transformed(factor**2 * values, vectors, factor * projected)
-    return factor * D + (factor - 1.0) * jnp.eye(S.shape[0], dtype=S.dtype)
+    return factor * D + (factor - 1.0) * jnp.eye(members, dtype=S.dtype)
+
+
+def enkf_n_to_turn(
+    key: Array, S: Scaled, d: Departure, *, certainty: float | Array = 1.0
+) -> Square:
+    """The EnKF-N's D where a `rotation` follows, without eigenvectors, as `etkf_to_turn`.
+
+    Along an orthonormal basis that begins with S d, Householder's reflections make S S^T
+    tridiagonal, T. They leave S d where it is, so that what `enkf_n` minimises is a continued
+    fraction of T's entries, for all l at once.
+    """
+    members = S.shape[0]
+    if members > min(S.shape[1], _UNROLLED):
+        return enkf_n(key, S, d, certainty=certainty)
+    inner = without_sum(S)
+    ahead = inner @ d
+    squared = ahead @ ahead
+    # The reflection that takes S d to the first axis.
+    normal = ahead.at[0].add(jnp.where(ahead[0] < 0, -1.0, 1.0) * jnp.sqrt(squared))
+    normal = normal * jnp.sqrt(2.0 / jnp.maximum(normal @ normal, _TINY))
+    first = inner - jnp.outer(normal, normal @ inner)
+    _, along, beside, _ = jax.lax.linalg.tridiagonal(first @ first.T, lower=True)
+
+    def pivots(scale: Array, shift: Array) -> list[Array]:
+        """Of shift I + scale T, from the last row on."""
+        found = [shift + scale * along[-1]]
+        for i in reversed(range(members - 2)):
+            found.append(shift + scale * along[i] - (scale * beside[i]) ** 2 / found[-1])
+        return found
+
+    def explained(scale: Array) -> Array:
+        return squared / pivots(scale, one)[-1]
+
+    one = jnp.ones((), S.dtype)
+    unseen = 1.0 + jax.grad(lambda shift: sum(map(jnp.log, pivots(one, shift))))(one)
+    factor = _hyperinflation(explained, unseen, members, certainty)
+    return factor * _to_turn(factor * inner, d) + (factor - 1.0) * jnp.eye(members, dtype=S.dtype)
 
 
 def _hyperinflation(
-    values: Float[Array, " rank"],
-    projected: Float[Array, " rank"],
+    explained: Callable[[Array], Array],
+    unseen: Float[Array, ""],
     members: int,
     certainty: float | Array,
 ) -> Float[Array, ""]:
-    """The l of `enkf_n`: the best on a grid of log l^2, then Newton's method."""
-    e, c = (members + 1.0) / members, members / (members - 1.0)
-    said = (jnp.sum(1.0 / (1.0 + values)) + members - values.shape[0]) / members
-    correction = jnp.sqrt((e / c) ** said)
-    e, c = certainty * e / correction, certainty * c * correction
-    seen = values > _NONE
-    along = jnp.where(seen, projected**2 / jnp.where(seen, values, 1.0), 0.0) / (members - 1.0)
+    """The l of `enkf_n`: the best on a grid of log l^2, then Newton's method.
 
-    grid = jnp.linspace(-2.0, 6.0, 81, dtype=values.dtype)
-    scale = jnp.exp(grid)
-    costs = (along[None] / (1.0 + scale[:, None] * values[None])).sum(axis=1)
-    best = grid[jnp.argmin(costs + e / scale + c * grid)]
+    Args:
+        explained: (S d)^T (I + l^2 S S^T)^-1 S d of l^2, of which l^2 times is all of J's sum that
+            l changes.
+        unseen: trace of (I + S S^T)^-1.
+        members: N.
+        certainty: see `enkf_n`.
+    """
+    e, c = (members + 1.0) / members, members / (members - 1.0)
+    correction = jnp.sqrt((e / c) ** (unseen / members))
+    e, c = certainty * e / correction, certainty * c * correction
+
+    def cost(log: Array) -> Array:
+        scale = jnp.exp(log)
+        return c * log + e / scale - scale * explained(scale) / (members - 1.0)
+
+    grid = jnp.linspace(-2.0, 6.0, 81, dtype=unseen.dtype)
+    best = grid[jnp.argmin(jax.vmap(cost)(grid))]
+    slope_of = jax.grad(cost)
     for _ in range(3):
-        t = jnp.exp(best) * values
-        r = 1.0 / (1.0 + t)
-        first = -along * t * r**2
-        one, two = jnp.stack([first, first * (1.0 - t) * r]).sum(axis=1)
-        slope, curve = one - e * jnp.exp(-best) + c, two + e * jnp.exp(-best)
+        slope, curve = jax.jvp(slope_of, (best,), (jnp.ones_like(best),))
         best = best - jnp.clip(slope / jnp.where(curve > 0, curve, jnp.inf), -0.1, 0.1)
     # Nothing observed: no inflation, to the last bit.
-    return jnp.where(jnp.any(seen), jnp.exp(0.5 * best), 1.0)
+    return jnp.where(members - unseen > _NONE, jnp.exp(0.5 * best), 1.0)
 
 
 def transformed(ensemble: Ensemble, D: Float[Array, "column member member"]) -> Ensemble:

@@ -161,13 +161,12 @@ class Setting:
             local = scheme.localisation
             D = local_weights(predicted, *observed, localisation=local, every=scheme.every)
             return partial(locally_transformed, D=D, localisation=local)
-        plain = scheme.rtps is None and scheme.rtpp is None
+        enkf_n = analyses.enkf_n_to_turn if scheme.any_root else analyses.enkf_n
         weights: Any = {
-            # Relaxation blends members with those before, so that it needs the symmetric root.
-            "etkf": analyses.etkf_to_turn if scheme.rotate and plain else analyses.etkf,
+            "etkf": analyses.etkf_to_turn if scheme.any_root else analyses.etkf,
             "enkf": analyses.enkf,
             "denkf": analyses.denkf,
-            "enkf-n": partial(analyses.enkf_n, certainty=jnp.asarray(scheme.certainty)),
+            "enkf-n": partial(enkf_n, certainty=jnp.asarray(scheme.certainty)),
         }[scheme.method]
         D = analyses.weights_of(key, predicted, *observed, weights=weights)
         return lambda E, other=False: analyses.transformed(E, D)

@@ -88,6 +88,15 @@ class Scheme:
     localisation: Localisation | None = None
     replacement: Number = 0.1
 
+    @property
+    def any_root(self) -> bool:
+        """Whether any root of the analysis will do, so that the cheapest is taken.
+
+        Members that are turned at random lose what tells one root from another; relaxation
+        blends them with those before, and needs the symmetric one.
+        """
+        return self.rotate and self.rtps is None and self.rtpp is None
+
 
 def check(scheme: Scheme) -> None:
     """Raise `InputError` for an option that cannot be."""

@@ -30,7 +30,8 @@ def iterative_cycle(
     for the observations of the window's last cycle, those before having been used already
     (section 2, single data assimilation with S = 1). Each Gauss-Newton step takes the slopes from
     the members themselves, drawn together by the last estimate of the posterior's root T ("the
-    transform", Sakov et al. 2012, algorithm 1). Then the members run once more from the analysed
+    transform", Sakov et al. 2012, algorithm 1): the symmetric one, or where members are turned in
+    the end a Cholesky factor, which is cheaper. Then the members run once more from the analysed
     start: after one cycle they are the next window's start, after all of them the filter's
     analysis. Before the window has its length, records before the first stand still.
 
@@ -62,14 +63,15 @@ def iterative_cycle(
     prior = start[:, :size]
 
     members, columns = before.shape[0], before.shape[-1]
-    u = jnp.zeros((columns, members), before.dtype)
-    back = jnp.broadcast_to(jnp.eye(members, dtype=before.dtype)[None], (columns, members, members))
+    take, width = (_step_to_turn, members - 1) if scheme.any_root else (_step, members)
+    u = jnp.zeros((columns, width), before.dtype)
+    back = jnp.broadcast_to(jnp.eye(width, dtype=before.dtype)[None], (columns, width, width))
     moved = start
     for step in range(scheme.iterations):
         if step:
             predicted, _ = setting.apart(run(moved)[1])
         S, d = analyses.scaled(predicted, *observed)
-        D, u, back = jax.vmap(_step, in_axes=(-1, -1, 0, 0))(S, d, u, back)
+        D, u, back = jax.vmap(take, in_axes=(-1, -1, 0, 0))(S, d, u, back)
         inside = setting.bounded(start, analyses.transformed(prior, D))
         moved = jnp.concatenate([inside, start[:, size:]], axis=1)
     after = setting.relaxed(prior, moved[:, :size], observed[2])
@@ -117,3 +119,18 @@ def _step(
     less = (vectors * (-values / (root * (1.0 + root)))[None]) @ vectors.T
     D = less + jnp.broadcast_to(u[None] / jnp.sqrt(S.shape[0] - 1.0), less.shape)
     return D, u, (vectors * root[None]) @ vectors.T
+
+
+def _step_to_turn(
+    S: Float[Array, "member observation"],
+    d: Float[Array, " observation"],
+    u: Float[Array, " less"],
+    back: Float[Array, "less less"],
+) -> tuple[Array, Array, Array]:
+    """`_step` with u and T in the space of the vectors of zero sum, and T a Cholesky factor."""
+    own = back @ analyses.without_sum(S)
+    one = jnp.eye(own.shape[0], dtype=S.dtype)
+    factor = jnp.linalg.cholesky(one + own @ own.T)
+    root = jax.scipy.linalg.solve_triangular(factor, one, lower=True)
+    u = u + root.T @ (root @ (own @ d - u))
+    return analyses.with_sum(root, u / own.shape[0] ** 0.5), u, factor

@@ -12,6 +12,7 @@ from assimilation.filters.analyses import (
     decomposed,
     denkf,
     enkf_n,
+    enkf_n_to_turn,
     etkf,
     etkf_to_turn,
     rotation,
@@ -124,6 +125,27 @@ def test_the_root_to_be_turned_is_another_root_of_the_same_analysis(float64, obs
         np.testing.assert_allclose(T.T @ T, np.linalg.inv(np.eye(12) + S @ S.T), atol=1e-12)
     assert (np.abs(one - other).max() > 0.1) == (observations == 20)
     none = etkf_to_turn(KEY, jnp.zeros_like(S), jnp.zeros_like(d))
+    np.testing.assert_array_equal(none, 0.0)
+
+
+@pytest.mark.parametrize("observations", [3, 20], ids=["few", "many"])
+@pytest.mark.parametrize(
+    ("spread", "departure"), [(0.05, 1.0), (1.0, 1.0), (0.3, 30.0), (5.0, 2.0)]
+)
+def test_the_finite_size_filter_to_be_turned_is_the_same_analysis(
+    float64, observations, spread, departure
+):
+    generator = np.random.default_rng(4)
+    S = spread * anomalies(jnp.asarray(generator.normal(size=(12, observations))))
+    d = departure * jnp.asarray(generator.normal(size=observations))
+    one = np.asarray(enkf_n(KEY, S, d, certainty=2.0))
+    other = np.asarray(enkf_n_to_turn(KEY, S, d, certainty=2.0))
+    np.testing.assert_allclose(one.mean(axis=0), other.mean(axis=0), atol=1e-10)
+    covariances = [T.T @ T for T in (np.eye(12) + D - D.mean(axis=0) for D in (one, other))]
+    np.testing.assert_allclose(*covariances, atol=1e-9)
+    # The mean of the perturbations stays zero: all rows have one sum.
+    np.testing.assert_allclose(other.sum(axis=1) - other.sum(axis=1)[0], 0.0, atol=1e-10)
+    none = enkf_n_to_turn(KEY, jnp.zeros_like(S), jnp.zeros_like(d))
     np.testing.assert_array_equal(none, 0.0)
 
 
