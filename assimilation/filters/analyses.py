@@ -29,7 +29,7 @@ Weights = Callable[[Array, Scaled, Departure], Square]
 
 _NONE = 1e-6  # an eigenvalue below this part of the largest is none, in single precision
 _TINY = 1e-30  # less than any square that is not zero
-_UNROLLED = 64  # members, up to which a loop over them is written out
+_UNROLLED = 40  # members, up to which a loop over them is written out
 
 
 def anomalies(ensemble: Float[Array, " member *rest"]) -> Float[Array, " member *rest"]:
@@ -234,8 +234,8 @@ def enkf_n_to_turn(
         return squared / pivots(scale, one)[-1]
 
     one = jnp.ones((), S.dtype)
-    unseen = 1.0 + jax.grad(lambda shift: sum(map(jnp.log, pivots(one, shift))))(one)
-    factor = _hyperinflation(explained, unseen, members, certainty)
+    _, less = jax.jvp(lambda shift: sum(map(jnp.log, pivots(one, shift))), (one,), (one,))
+    factor = _hyperinflation(explained, 1.0 + less, members, certainty)
     return factor * _to_turn(factor * inner, d) + (factor - 1.0) * jnp.eye(members, dtype=S.dtype)
 
 
@@ -264,9 +264,13 @@ def _hyperinflation(
 
     grid = jnp.linspace(-2.0, 6.0, 81, dtype=unseen.dtype)
     best = grid[jnp.argmin(jax.vmap(cost)(grid))]
-    slope_of = jax.grad(cost)
-    for _ in range(3):
-        slope, curve = jax.jvp(slope_of, (best,), (jnp.ones_like(best),))
+    one = jnp.ones_like(best)
+
+    def slope_of(log: Array) -> Array:
+        return jax.jvp(cost, (log,), (one,))[1]
+
+    for _ in range(2):
+        slope, curve = jax.jvp(slope_of, (best,), (one,))
         best = best - jnp.clip(slope / jnp.where(curve > 0, curve, jnp.inf), -0.1, 0.1)
     # Nothing observed: no inflation, to the last bit.
     return jnp.where(members - unseen > _NONE, jnp.exp(0.5 * best), 1.0)
