@@ -132,16 +132,17 @@ def test_the_root_to_be_turned_is_another_root_of_the_same_analysis(float64, obs
 @pytest.mark.parametrize(
     ("spread", "departure"), [(0.05, 1.0), (1.0, 1.0), (0.3, 30.0), (5.0, 2.0)]
 )
+@pytest.mark.parametrize("members", [2, 12])
 def test_the_finite_size_filter_to_be_turned_is_the_same_analysis(
-    float64, observations, spread, departure
+    float64, members, observations, spread, departure
 ):
     generator = np.random.default_rng(4)
-    S = spread * anomalies(jnp.asarray(generator.normal(size=(12, observations))))
+    S = spread * anomalies(jnp.asarray(generator.normal(size=(members, observations))))
     d = departure * jnp.asarray(generator.normal(size=observations))
     one = np.asarray(enkf_n(KEY, S, d, certainty=2.0))
     other = np.asarray(enkf_n_to_turn(KEY, S, d, certainty=2.0))
     np.testing.assert_allclose(one.mean(axis=0), other.mean(axis=0), atol=1e-10)
-    covariances = [T.T @ T for T in (np.eye(12) + D - D.mean(axis=0) for D in (one, other))]
+    covariances = [T.T @ T for T in (np.eye(members) + D - D.mean(axis=0) for D in (one, other))]
     np.testing.assert_allclose(*covariances, atol=1e-9)
     # The mean of the perturbations stays zero: all rows have one sum.
     np.testing.assert_allclose(other.sum(axis=1) - other.sum(axis=1)[0], 0.0, atol=1e-10)
