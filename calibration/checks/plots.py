@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from calibration.checks.trials import uniformity
 from hybrid_land.figures import MODEL, SPARE_COLOURS, TRUTH, date_axis, pretty_units
@@ -208,7 +209,7 @@ def identifiability_figure(found: xr.Dataset) -> Figure:
     """Profiles of some columns, and the share of the prior's spread left in every direction.
 
     A profile as flat as the prior's (dashed) was not changed by the observations. The line at
-    1.92 cuts off the 95% interval.
+    1.92 cuts off the 95% interval. With one parameter the shares are shown by column.
 
     Args:
         found: of `identifiability`.
@@ -226,9 +227,15 @@ def identifiability_figure(found: xr.Dataset) -> Figure:
         axes.set(xlabel=f"{name} (standard normal)", ylim=(-0.2, 8.0))
     panels[0].set_ylabel("least -log posterior")
     left = found["spread_left"].to_numpy()
+    panels[-1].set(ylabel="prior's spread that is left", ylim=(0.0, 1.05))
+    if len(left) == 1:
+        panels[-1].plot(range(1, left.shape[1] + 1), left[0], "o", ms=3, color=MODEL)
+        panels[-1].set_xlabel("column")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        return figure
     for column in range(left.shape[1]):
         panels[-1].plot(range(1, len(left) + 1), left[:, column], "o-", ms=3, color=MODEL, lw=0.7)
-    panels[-1].set(xlabel="direction", ylabel="prior's spread that is left", ylim=(0.0, 1.05))
+    panels[-1].set_xlabel("direction, best seen first")
     panels[-1].set_xticks(range(1, len(left) + 1))
     return figure
 

@@ -6,6 +6,7 @@ import pytest
 
 from calibration.checks.comparison import classifier_accuracy, compare, energy_distance
 from calibration.checks.identifiability import combination, identifiability
+from calibration.checks.plots import identifiability_figure
 from calibration.problem import with_observations
 from tests.calibration.linear import linear_problem, moments
 
@@ -103,3 +104,14 @@ def test_many_columns_are_counted():
     assert found["profile"].shape == (1, 5, 4)
     np.testing.assert_allclose(found["spread_left"][0, 3], 1.0, atol=1e-5)
     assert "below 50% in 3 of 4 columns" in words
+    # One parameter has one direction, so that its shares stand apart by column.
+    shares = identifiability_figure(found).axes[-1]
+    assert shares.get_xlabel() == "column"
+    np.testing.assert_array_equal(shares.lines[0].get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_allclose(shares.lines[0].get_ydata(), found["spread_left"][0])
+
+
+def test_shares_of_several_directions_are_joined_by_column(sum_only):
+    shares = identifiability_figure(sum_only[1]).axes[-1]
+    assert shares.get_xlabel() == "direction, best seen first"
+    np.testing.assert_allclose(shares.lines[0].get_ydata(), [1 / np.sqrt(37.0), 1.0], atol=1e-3)
