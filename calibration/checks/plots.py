@@ -215,7 +215,7 @@ def identifiability_figure(found: xr.Dataset) -> Figure:
         found: of `identifiability`.
     """
     names = [str(name) for name in found["parameter"].to_numpy()]
-    figure = Figure(figsize=(2.5 * (len(names) + 1), 2.7), layout="constrained")
+    figure = Figure(figsize=(max(7.5, 2.5 * (len(names) + 1)), 2.7), layout="constrained")
     panels = figure.subplots(1, len(names) + 1, squeeze=False)[0]
     for i, (axes, name) in enumerate(zip(panels, names, strict=False)):
         for column in _spread(found.sizes["column"]):
@@ -229,7 +229,7 @@ def identifiability_figure(found: xr.Dataset) -> Figure:
     left = found["spread_left"].to_numpy()
     panels[-1].set(ylabel="prior's spread that is left", ylim=(0.0, 1.05))
     if len(left) == 1:
-        panels[-1].plot(range(1, left.shape[1] + 1), left[0], "o", ms=3, color=MODEL)
+        panels[-1].plot(range(left.shape[1]), left[0], "o", ms=3, color=MODEL)
         panels[-1].set_xlabel("column")
         panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         return figure

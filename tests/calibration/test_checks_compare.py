@@ -107,7 +107,7 @@ def test_many_columns_are_counted():
     # One parameter has one direction, so that its shares stand apart by column.
     shares = identifiability_figure(found).axes[-1]
     assert shares.get_xlabel() == "column"
-    np.testing.assert_array_equal(shares.lines[0].get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_array_equal(shares.lines[0].get_xdata(), [0, 1, 2, 3])
     np.testing.assert_allclose(shares.lines[0].get_ydata(), found["spread_left"][0])
 
 
