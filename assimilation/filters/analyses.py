@@ -234,8 +234,8 @@ def enkf_n_to_turn(
         return squared / pivots(scale, one)[-1]
 
     one = jnp.ones((), S.dtype)
-    _, less = jax.jvp(lambda shift: sum(map(jnp.log, pivots(one, shift))), (one,), (one,))
-    factor = _hyperinflation(explained, 1.0 + less, members, certainty)
+    _, trace = jax.jvp(lambda shift: sum(map(jnp.log, pivots(one, shift))), (one,), (one,))
+    factor = _hyperinflation(explained, 1.0 + trace, members, certainty)
     return factor * _to_turn(factor * inner, d) + (factor - 1.0) * jnp.eye(members, dtype=S.dtype)
 
 

@@ -92,7 +92,8 @@ class Scheme:
     def any_root(self) -> bool:
         """Whether any root of the analysis will do, so that the cheapest is taken.
 
-        Members that are turned at random lose what tells one root from another; relaxation
+        Members that are turned at random lose what tells one root from another (`ienks` runs
+        them in between: mean and covariance are the same there, not what lies beyond). Relaxation
         blends them with those before, and needs the symmetric one.
         """
         return self.rotate and self.rtps is None and self.rtpp is None
