@@ -61,7 +61,7 @@ def assimilate_command(
     ] = 1.0,
     ensemble: Annotated[
         str, typer.Option(help="For --background ensemble: a directory or a shipped one's name.")
-    ] = "default_ensemble",
+    ] = "large_ensemble",
     propagate: Annotated[
         bool,
         typer.Option("--propagate", help="B of a window from the last one's analysis error."),

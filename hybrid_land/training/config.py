@@ -52,7 +52,7 @@ class TrainingConfig(_Strict):
         split_seed: of the split, the same for the members of an ensemble.
     """
 
-    hidden: tuple[PositiveInt, ...] = (172, 172, 172)
+    hidden: tuple[PositiveInt, ...] = (112, 112)
     screen_width: int = Field(default=48, ge=0)
     part: Literal["all", "screen"] = "all"
     kind: Literal["emulator", "increments"] = "emulator"
@@ -60,17 +60,17 @@ class TrainingConfig(_Strict):
     phases: tuple[Phase, ...] = Field(
         default=(
             Phase(length=1, updates=4000, batch=4096),
-            Phase(length=4, updates=4000, batch=1024),
-            Phase(length=16, updates=4000, batch=384),
-            Phase(length=64, updates=2500, batch=192),
-            Phase(length=180, updates=1000, batch=128),
+            Phase(length=4, updates=2400, batch=2048),
+            Phase(length=16, updates=3600, batch=1024),
+            Phase(length=64, updates=5200, batch=512),
+            Phase(length=240, updates=2400, batch=256),
         ),
         min_length=1,
     )
     learning_rate: PositiveFloat = 3e-3
     weight_decay: float = Field(default=1e-4, ge=0)
     gradient_norm: PositiveFloat = 1.0
-    drift_weight: float = Field(default=0.5, ge=0)
+    drift_weight: float = Field(default=1.0, ge=0)
     averaging: float = Field(default=0.998, ge=0, lt=1)
     state_noise: float = Field(default=0.1, ge=0)
     unknown_albedo: float = Field(default=0.15, ge=0, le=1)

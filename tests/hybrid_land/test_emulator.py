@@ -11,7 +11,8 @@ from hybrid_land.data.samples import load_sample
 from hybrid_land.evaluation.budget import water_budget
 from hybrid_land.models import inputs
 from hybrid_land.models.emulator import create
-from hybrid_land.models.store import load_model
+from hybrid_land.models.ensemble import Ensemble, load_any
+from hybrid_land.models.store import load_model, shipped_models
 from hybrid_land.rollout import rollout
 from hybrid_land.simulation import simulate
 from hybrid_land.variables import SOIL_TEMPERATURE, SOIL_WATER
@@ -47,8 +48,11 @@ def test_state_stays_physical_and_water_closes_with_random_weights(wild, data):
     assert water_budget(run)["max_abs_mm_per_step"] < 5e-3
 
 
-def test_shipped_model_closes_water_to_rounding(data):
-    run = simulate(load_model("default"), data)
+@pytest.mark.parametrize("name", shipped_models())
+def test_shipped_models_close_water_to_rounding(name, data):
+    shipped = load_any(name)
+    model = shipped.member(1) if isinstance(shipped, Ensemble) else shipped
+    run = simulate(model, data)
     budget = water_budget(run)
     assert budget["max_abs_mm_per_step"] < 1e-3
     assert abs(budget["mean_mm_per_year"]) < 0.1

@@ -23,7 +23,7 @@ def test_ranges_are_over_all_data_of_a_soil_type():
 
 
 def test_shipped_models_say_what_they_were_trained_on(tmp_path):
-    for name in ("default", "middle", "small"):
+    for name in ("default", "large", "small"):
         ranges = trained_ranges(name)
         assert {"theta_cap", "theta_pwp", "ksat", "cvh"} <= set(ranges)
         low, high = np.array([ranges["theta_cap"][kind] for kind in "1234567"]).T

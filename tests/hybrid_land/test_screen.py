@@ -115,7 +115,7 @@ def test_training_the_screen_keeps_every_other_weight(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "lacking", [{"start_from": ""}, {"screen_width": 0}, {"start_from": "default_ensemble"}]
+    "lacking", [{"start_from": ""}, {"screen_width": 0}, {"start_from": "large_ensemble"}]
 )
 def test_the_screen_alone_needs_an_emulator_and_a_width(data, tmp_path, lacking):
     config = TrainingConfig(**({"start_from": "default", "part": "screen"} | lacking))
