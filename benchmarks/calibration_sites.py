@@ -1,6 +1,6 @@
 """Field capacity and wilting point from soil moisture probes at three sites: what they are worth.
 
-    python benchmarks/calibration_sites.py [MODEL] [--sites US-Wkg,...] [--method laplace]
+    python benchmarks/calibration_sites.py [MODEL] [--sites US-Wkg,...] [--method grid] [--draws N]
 
 Sites, probes, screening and which records are for what are those of `assimilation_sites.py`: in the
 first two thirds blocks of 10 days take turns, one observation a day from every other block is used,
@@ -69,7 +69,7 @@ def inside(case: Mapping[str, Any], found: np.ndarray, which: np.ndarray) -> flo
     return float(((low <= values) & (values <= high))[seen].mean())
 
 
-def calibrated(site: str, name: str, model: Model, folder: Path, method: str) -> dict[str, Any]:
+def calibrated(site: str, name: str, model: Model, folder: Path, **method: Any) -> dict[str, Any]:
     """One site: the posterior, and scores before and after of what was withheld and came later."""
     case = prepare(folder, site, model)
     observable = probe_name("soil_moisture", case["depth"]["probe"])
@@ -84,7 +84,7 @@ def calibrated(site: str, name: str, model: Model, folder: Path, method: str) ->
         case["data"],
         read_observations(table, case["data"]),
         parameters=NAMES,
-        method=method,
+        **method,
         errors=Errors(
             correlated={observable: FIELD}, model={observable: MODEL_ERROR}, memory_days=10.0
         ),
@@ -157,13 +157,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="default")
     parser.add_argument("--sites", default=",".join(SITES))
-    parser.add_argument("--method", default="laplace")
+    parser.add_argument("--method", default="grid")
+    parser.add_argument("--draws", type=int, default=300)
     options = parser.parse_args()
     use_cores()
     model = load_model(options.model)
     results: dict[str, Any] = {}
     for site in options.sites.split(","):
-        results[site] = calibrated(site, options.model, model, home, options.method)
+        results[site] = calibrated(
+            site, options.model, model, home, method=options.method, draws=options.draws
+        )
         print(json.dumps({site: results[site]}), file=sys.stderr, flush=True)
         jax.clear_caches()
     print(table_of(results))

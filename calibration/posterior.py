@@ -26,6 +26,7 @@ _ENDS = {
         "no maximum of the posterior was found",
         "give more starts and max_iterations by --options, or take --method nuts",
     ),
+    "grid": ("the grid did not resolve the posterior", "give more points by --options"),
     "svi": ("the bound had not settled", "give more steps by --options"),
     "smc": _SHORT,
     "eki": _SHORT,

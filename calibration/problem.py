@@ -24,6 +24,7 @@ from hybrid_land.devices import over_devices
 
 _FORWARD = 3  # parameters up to which forward mode is cheaper than reverse
 _LANES = 512  # columns of a call on each device, which fit its cache
+_HELD = 2**16  # columns whose departures are held at a time
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,12 @@ class Problem:
 
         Args as of `evaluate`.
         """
-        departures = np.asarray(self.observed) - self.evaluate(z, wanted=wanted)
-        return 0.5 * np.sum(departures.astype(np.float64) ** 2, axis=1)
+        observed = np.asarray(self.observed)
+        found = []
+        for piece in np.array_split(np.asarray(z), min(-(-len(z) * self.count // _HELD), len(z))):
+            departures = observed - self.evaluate(piece, wanted=wanted)
+            found.append(0.5 * np.sum(departures.astype(np.float64) ** 2, axis=1))
+        return np.concatenate(found)
 
     def whitening_matrix(self) -> Float[np.ndarray, "observation observation column"]:
         """W of every column, one on the diagonal of what was not observed, so that it inverts."""

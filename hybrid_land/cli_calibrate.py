@@ -29,8 +29,8 @@ def calibrate_command(
     method: Annotated[
         str,
         typer.Option(
-            help="nuts; grid, of one parameter; laplace or svi; smc or metropolis; eki or eks; "
-            "flow or dbuq, learnt from simulations; history; bayesopt."
+            help="nuts; grid, of one or two parameters; laplace or svi; smc or metropolis; "
+            "eki or eks; flow or dbuq, learnt from simulations; history; bayesopt."
         ),
     ] = "nuts",
     prior: Annotated[
