@@ -135,7 +135,7 @@ def _run(
     prior = 0.5 * np.sum(z**2, axis=1)
     energy = problem.misfit(z) + prior
     energy = np.where(np.isfinite(energy), energy, np.inf)
-    finite = np.isfinite(energy).any(axis=0)
+    finite = np.asarray(np.isfinite(energy).any(axis=0))
     energy = np.where(finite, energy, prior)
     density = np.exp(energy.min(axis=0) - energy)
     return _Grid(along, centre, turn, z, density / density.sum(axis=0), finite)
