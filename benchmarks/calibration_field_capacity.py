@@ -17,8 +17,8 @@ through in random order in groups of 54, each of which is kept in `--out`, so th
 on (with other `--draws`, if they are given) and a part of the groups is a fair sample of all.
 
 With `--structure pooled` or `hierarchical` the 24 places of each of the nine values are calibrated
-together by Laplace's approximation: a transfer function from theta_pwp and theta_sat to theta_cap,
-without or with an effect of each place.
+together (`--method grid`, by `calibration.shared_quadrature`): a transfer function from theta_pwp
+and theta_sat to theta_cap, without or with an effect of each place.
 
 Then the value goes back: a free run of both years from the first state with the posterior's mean,
 the default (the middle of the nine values, which is ECLand's for that place) and the true value,
@@ -35,14 +35,12 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import arviz as az
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
@@ -52,11 +50,11 @@ from assimilation import make_observations, read_observations
 from calibration.covariance import Errors
 from calibration.experiment import land_problem
 from calibration.hierarchy import share
-from calibration.laplace import laplace
 from calibration.nuts import nuts
 from calibration.priors import field_capacity_range
 from calibration.problem import Problem, chosen_columns, with_observations
 from calibration.quadrature import grid
+from calibration.shared_quadrature import shared_grid
 from hybrid_land.columns import parameters_from
 from hybrid_land.data import flatten_members, load
 from hybrid_land.data.files import atomic_path, make_folder
@@ -145,23 +143,29 @@ def together(
     values: int,
     key: Array,
     pooled: bool,
+    draws: int,
     progress: Callable[[int, int], None],
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draws for columns that share a transfer function with those of the same value."""
-    parts = []
-    for rows in np.arange(problem.count).reshape(values, -1):
+    found, statistics = [], []
+    for number, rows in enumerate(np.arange(problem.count).reshape(values, -1)):
         some = chosen_columns(problem, rows)
         covariates = {name: np.asarray(some.columns[0][name]) for name in COVARIATES}
-        parts.append(share(some, covariates, pooled=pooled))
-    fields = ("columns", "observed", "present", "log_scale")
-    each = [{field: getattr(part.problem, field) for field in fields} for part in parts]
-    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *each)
-    whole = replace(parts[0].problem, **joined)
-    z, statistics = laplace(whole, key=key, starts=2, progress=progress)
-    flat = z.reshape(-1, *z.shape[2:])
-    own = [part.by_column(flat[..., k : k + 1]) for k, part in enumerate(parts)]
-    found = np.concatenate(own, axis=-1).reshape(*z.shape[:2], 1, problem.count)
-    return found, {"converged": statistics["converged"]}
+        shared = share(some, covariates, pooled=pooled)
+        z, said = shared_grid(shared, key=jax.random.fold_in(key, number), draws=draws)
+        own = shared.by_column(z.reshape(-1, *z.shape[2:]))
+        found.append(own.reshape(*z.shape[:2], 1, len(rows)))
+        each = np.moveaxis(z[..., 0], -1, 0)
+        common = each if pooled else each[: -len(rows)]
+        statistics.append(
+            {
+                "common_rhat": max(float(az.rhat(series)) for series in common),
+                "common_diverging": int(said["diverging"].sum()),
+            }
+        )
+        progress(number + 1, values)
+    whole = {name: np.array([row[name] for row in statistics]) for name in statistics[0]}
+    return np.concatenate(found, axis=-1), whole
 
 
 def drawn(
@@ -323,6 +327,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.structure != "column" and options.groups is not None:
         parser.error("--groups are of columns that share nothing; leave it out")
+    if options.structure != "column" and options.method != "grid":
+        parser.error("what columns share is found by --method grid; give it")
     use_cores()
     folder = make_folder(options.out)
     observed = options.observed.split(",")
@@ -349,12 +355,16 @@ def main() -> None:
         run = partial(grid, draws=options.draws)
     if options.structure != "column":
         values = len(np.unique(data["value"]))
-        run = partial(together, values=values, pooled=options.structure == "pooled")
-        label = f"{label.removesuffix(options.method)}{options.structure}"
+        pooled = options.structure == "pooled"
+        run = partial(together, values=values, pooled=pooled, draws=options.draws)
+        label += f"_{options.structure}"
     pieces = drawn(problem, run, folder=folder, label=label, group=group)
     columns = by_column(problem, pieces)
     found = scores(columns, data) | {"observed": observed}
     found["seconds"] = sum(float(piece["spent"]) for piece in pieces)
+    for name in ("common_rhat", "common_diverging"):
+        if name in pieces[0]:
+            found[name] = pieces[0][name].tolist()
     if data.sizes["time"] > YEAR:
         found["second_year"] = second_year(model, data, columns["mean"])
     with atomic_path(folder / f"{label}.json") as path:

@@ -17,7 +17,7 @@ from calibration.checks.predictive import unconstrained, with_predictions
 from calibration.covariance import Errors
 from calibration.experiment import FirstState, land_problem
 from calibration.hierarchy import Shared, share
-from calibration.methods import METHODS
+from calibration.methods import METHODS, SHARED
 from calibration.posterior import make_posterior
 from calibration.priors import Prior
 from calibration.problem import Problem
@@ -129,6 +129,8 @@ def calibrate(
     shared = None
     if structure != "column":
         shared = share(problem, _covariates(data, covariates), pooled=structure == "pooled")
+        if method in SHARED:
+            run = _of_shared(method, shared, options)
     posterior = posterior_of(
         problem, run, data=data, facts=facts, seed=seed, shared=shared, progress=progress
     )
@@ -244,6 +246,11 @@ def _method(name: str, options: Mapping[str, Any]) -> Callable[..., Any]:
                 f"option {option!r} is not one of {name}, expected {', '.join(known)}; leave it out"
             )
     return lambda problem, **given: method(problem, **given, **options)
+
+
+def _of_shared(name: str, shared: Shared, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """A method that knows the columns of what it is given as one problem."""
+    return lambda problem, **given: SHARED[name](shared, **given, **options)
 
 
 _GIVEN = ("problem", "key", "progress")

@@ -56,6 +56,21 @@ class Shared:
         made = jax.vmap(lambda one: _columns_of(one, jnp.asarray(self.covariates), self._shape))
         return np.asarray(made(jnp.asarray(z)))[..., 0]
 
+    def along_effects(
+        self, common: Float[Array, " common"], effects: Float[Array, " lane"]
+    ) -> Float[Array, "parameter column lane"]:
+        """Standard normal parameters of every column, were its effects of all parameters e.
+
+        Args:
+            common: of one parameter, the first of the shared z up to its effects.
+            effects: e; of no consequence if pooled.
+        """
+        lanes = jnp.repeat(common[:, None], effects.shape[0], axis=1)
+        if not self.pooled:
+            own = jnp.repeat(effects[None], self.columns.count, axis=0)
+            lanes = jnp.concatenate([lanes, own])
+        return _columns_of(lanes, jnp.asarray(self.covariates), self._shape)
+
     @property
     def _shape(self) -> tuple[int, bool]:
         return len(self.columns.names), self.pooled

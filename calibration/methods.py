@@ -16,6 +16,7 @@ from calibration.metropolis import metropolis
 from calibration.nuts import nuts
 from calibration.quadrature import grid
 from calibration.sequential import smc
+from calibration.shared_quadrature import shared_grid
 from calibration.surrogate import bayesopt
 from calibration.variational import svi
 
@@ -33,5 +34,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "history": history,
     "bayesopt": bayesopt,
 }
+# Of what columns share, by chains over that alone; other methods see one problem of one column.
+SHARED: dict[str, Callable[..., Any]] = {"grid": shared_grid}
 # Whose chains walk, and may not have mixed; the draws of the others are independent.
 WALKING = ("nuts", "metropolis", "eks")

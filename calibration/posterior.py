@@ -8,7 +8,7 @@ import arviz as az
 import numpy as np
 import xarray as xr
 
-from calibration.methods import WALKING
+from calibration.methods import SHARED, WALKING
 from hybrid_land.data.files import atomic_path
 from hybrid_land.errors import InputError
 from hybrid_land.variables import VARIABLES
@@ -145,7 +145,9 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
             )
     statistics = posterior["sample_stats"]
     divergent = int(statistics["diverging"].sum()) if "diverging" in statistics else 0
-    if draws.attrs.get("method", "nuts") not in WALKING:
+    method, structure = draws.attrs.get("method", "nuts"), draws.attrs.get("structure", "column")
+    walks = method in WALKING or (structure != "column" and method in SHARED)
+    if not walks:
         lines.append("the draws are independent: no chain that could fail to mix")
     elif single:
         lines.append("one chain: whether it has converged is not known; run 4")
@@ -159,7 +161,6 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     unfit, remedy = _not_converged(posterior)
     if unfit:
         lines.append(f"{unfit}: {remedy}")
-    walks = draws.attrs.get("method", "nuts") in WALKING
     if walks and not single and worst > _MIXED:
         unfit = f"the chains did not mix: largest R-hat {worst:.3f}, expected below {_MIXED}"
         remedy = f"give more --warmup and --draws, or {_LESS_SURE}"

@@ -49,6 +49,32 @@ def grid(
     Raises:
         InputError: for more than two parameters, or fewer than 3 points.
     """
+    found = grids(problem, points=points, progress=progress)[-1]
+    size, count = len(problem.names), problem.count
+    # One draw from each of as many equal shares, in random order.
+    uniform, others, order = (
+        np.asarray(jax.random.uniform(one, (chains * draws, count)), np.float64)
+        for one in jax.random.split(key, 3)
+    )
+    shares = (np.arange(len(uniform))[:, None] + uniform) / len(uniform)
+    drawn = np.stack([found.drawn(k, shares[:, k], others[:, k]) for k in range(count)], axis=-1)
+    drawn = np.take_along_axis(drawn, order.argsort(axis=0)[:, None], axis=0)
+    return (
+        drawn.reshape(chains, draws, size, count).astype(np.float32),
+        {"cells": found.cells, "converged": found.resolved},
+    )
+
+
+def grids(
+    problem: Problem,
+    *,
+    points: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> "list[Grid]":
+    """Run the model on one grid after another; the last is where the posterior is.
+
+    Args and errors as of `grid`.
+    """
     size, count = len(problem.names), problem.count
     if size not in _POINTS:
         raise InputError(
@@ -59,30 +85,18 @@ def grid(
         raise InputError(f"{points} points, expected at least 3; raise points")
     low, high = (np.full((size, count), bound) for bound in (-_WIDEST, _WIDEST))
     centre, turn = np.zeros((size, count)), np.repeat(np.eye(size)[:, :, None], count, axis=2)
-    found = _run(problem, points, centre, turn, low, high)
+    found = [_run(problem, points, centre, turn, low, high)]
     for number in range(1, 1 + size):
         if progress is not None:
             progress(number, 1 + size)
-        found = _run(problem, points, *_around(found))
+        found.append(_run(problem, points, *_around(found[-1])))
     if progress is not None:
         progress(1 + size, 1 + size)
-    # One draw from each of as many equal shares, in random order.
-    uniform, others, order = (
-        np.asarray(jax.random.uniform(one, (chains * draws, count)), np.float64)
-        for one in jax.random.split(key, 3)
-    )
-    shares = (np.arange(len(uniform))[:, None] + uniform) / len(uniform)
-    drawn = np.stack([found.drawn(k, shares[:, k], others[:, k]) for k in range(count)], axis=-1)
-    drawn = np.take_along_axis(drawn, order.argsort(axis=0)[:, None], axis=0)
-    cells = np.sum(found.weight**2, axis=0) ** (-1.0 / size)
-    return (
-        drawn.reshape(chains, draws, size, count).astype(np.float32),
-        {"cells": cells, "converged": found.finite & (cells >= _RESOLVED)},
-    )
+    return found
 
 
 @dataclass(frozen=True)
-class _Grid:
+class Grid:
     """Points of each column, and the posterior there.
 
     Attributes:
@@ -90,6 +104,7 @@ class _Grid:
         centre: of the axes.
         turn: directions of the axes.
         z: the points.
+        misfit: minus the log-likelihood at each, up to a constant; infinite where a run failed.
         weight: share of the posterior at each.
         finite: columns in which some run was finite; in others the posterior is the prior.
     """
@@ -98,6 +113,7 @@ class _Grid:
     centre: Float[np.ndarray, "parameter column"]
     turn: Float[np.ndarray, "parameter axis column"]
     z: Float[np.ndarray, "node parameter column"]
+    misfit: Float[np.ndarray, "node column"]
     weight: Float[np.ndarray, "node column"]
     finite: Bool[np.ndarray, " column"]
 
@@ -105,6 +121,16 @@ class _Grid:
     def step(self) -> Float[np.ndarray, "axis column"]:
         """Between points, along each axis."""
         return self.along[1] - self.along[0]
+
+    @property
+    def cells(self) -> Float[np.ndarray, " column"]:
+        """Points that share the posterior along an axis."""
+        return np.sum(self.weight**2, axis=0) ** (-1.0 / self.z.shape[1])
+
+    @property
+    def resolved(self) -> Bool[np.ndarray, " column"]:
+        """Where the posterior is not sharper than the grid."""
+        return self.finite & (self.cells >= _RESOLVED)
 
     def drawn(
         self, column: int, share: Float[np.ndarray, " draw"], other: Float[np.ndarray, " draw"]
@@ -114,7 +140,7 @@ class _Grid:
         `other`, uniform too, gives the place along a second axis.
         """
         points, axes = self.along.shape[:2]
-        places = _places(self.weight[:, column].reshape((points,) * axes), share, other)
+        places = drawn_places(self.weight[:, column].reshape((points,) * axes), share, other)
         away = self.along[0, :, column] + places * self.step[:, column]
         return self.centre[:, column] + away @ self.turn[..., column].T
 
@@ -126,22 +152,22 @@ def _run(
     turn: Float[np.ndarray, "parameter axis column"],
     low: Float[np.ndarray, "axis column"],
     high: Float[np.ndarray, "axis column"],
-) -> _Grid:
+) -> Grid:
     """Run the model at the points of a grid."""
     along = np.linspace(low, high, points)
     at = np.indices((points,) * len(low)).reshape(len(low), -1)
     nodes = np.stack([along[at[axis], axis] for axis in range(len(low))], axis=1)
     z = centre + np.einsum("pac,nac->npc", turn, nodes)
     prior = 0.5 * np.sum(z**2, axis=1)
-    energy = problem.misfit(z) + prior
-    energy = np.where(np.isfinite(energy), energy, np.inf)
-    finite = np.asarray(np.isfinite(energy).any(axis=0))
-    energy = np.where(finite, energy, prior)
+    misfit = problem.misfit(z)
+    misfit = np.where(np.isfinite(misfit), misfit, np.inf)
+    finite = np.asarray(np.isfinite(misfit).any(axis=0))
+    energy = np.where(finite, misfit, 0.0) + prior
     density = np.exp(energy.min(axis=0) - energy)
-    return _Grid(along, centre, turn, z, density / density.sum(axis=0), finite)
+    return Grid(along, centre, turn, z, misfit, density / density.sum(axis=0), finite)
 
 
-def _around(before: _Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _around(before: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Centre, axes and ends of the next grid.
 
     Its axes are the principal ones of the posterior, and reach one cell of this grid beyond its
@@ -163,7 +189,7 @@ def _around(before: _Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return centre, turn, low, high
 
 
-def _places(
+def drawn_places(
     density: Float[np.ndarray, "..."],
     share: Float[np.ndarray, " draw"],
     other: Float[np.ndarray, " draw"],

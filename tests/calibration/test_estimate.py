@@ -9,7 +9,7 @@ import pytest
 from assimilation import make_observations, read_observations
 from assimilation.observations import Observations
 from assimilation.operators import on_records
-from calibration import calibrate
+from calibration import calibrate, summary
 from calibration.covariance import Errors
 from calibration.experiment import FirstState
 from calibration.methods import METHODS
@@ -247,6 +247,24 @@ def test_columns_that_share_leave_what_they_share(data, observations, handed):
     assert handed["problem"].count == 1
     assert handed["problem"].names[-1] == "theta_cap_effect_1"
     assert posterior.attrs["structure"] == "hierarchical"
+
+
+def test_a_grid_of_each_column_finds_what_they_share(data, observations):
+    """By chains over what they share alone, which may not mix, and the words know it."""
+    posterior = calibrate(
+        Rained(), data, observations, method="grid", structure="hierarchical", draws=60
+    )
+    drawn = posterior["posterior"]
+    assert drawn["theta_cap"].shape == (4, 60, 2)
+    assert drawn["theta_cap_spread"].dims == ("chain", "draw")
+    truth = data["clim_theta_cap"].to_numpy()
+    mean, spread = (
+        getattr(drawn["theta_cap"], of)(("chain", "draw")).to_numpy() for of in ("mean", "std")
+    )
+    assert (np.abs(mean - truth) < 4 * spread).all()
+    assert "chains" in summary(posterior)["words"].splitlines()[-1]
+    alone = calibrate(Rained(), data, observations, method="grid", draws=60)
+    assert "the draws are independent" in summary(alone)["words"]
 
 
 def test_predictions_stand_beside_the_posterior(data, observations, handed):

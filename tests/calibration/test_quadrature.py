@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from calibration.methods import METHODS
-from calibration.quadrature import _places, grid
+from calibration.quadrature import drawn_places, grid
 from hybrid_land.errors import InputError
 from tests.calibration.exact import bounded, linear, moments
 from tests.calibration.linear import linear_problem
@@ -43,12 +43,12 @@ def test_a_posterior_at_its_bound_is_drawn():
 
 def test_between_points_the_density_is_linear():
     shares = np.array([0.125, 0.5, 0.875, 0.995])
-    found = _places(np.array([0.0, 1.0, 0.0]), shares, shares)
+    found = drawn_places(np.array([0.0, 1.0, 0.0]), shares, shares)
     np.testing.assert_allclose(found[:, 0], [0.5, 1.0, 1.5, 1.9], atol=1e-12)
     # Two cells of densities x (1 - y) and its mirror image: a quarter of the first's mass is
     # below half of x, and below 1 - sqrt(3) / 2 of y.
     corner = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-    found = _places(corner, shares[:3], np.array([0.25, 0.25, 0.25]))
+    found = drawn_places(corner, shares[:3], np.array([0.25, 0.25, 0.25]))
     np.testing.assert_allclose(found[:, 0], [0.5, 1.0, 1.5], atol=1e-12)
     np.testing.assert_allclose(found[:, 1], 1.0 - np.sqrt(0.75), atol=1e-12)
 
