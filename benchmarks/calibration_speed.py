@@ -56,6 +56,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = tuple(f"ecland_train_wide_{i}.nc" for i in range(4))
 RECORDS, EVERY, ERROR = 1460, 12, 0.02
 GRID, DRAWS = {1: 65, 2: 33}, 1000  # of the truth: points along an axis, draws of each chain
+_SAID = (  # by methods of themselves
+    *("n_steps", "acceptance_rate", "converged", "diverging", "stages", "steps"),
+    *("surrogate_error", "plausible", "share_wave_1", "share_wave_3"),
+)
 _COMPILING = ("backend_compile_duration", "jaxpr_to_mlir_module_duration")
 SETTINGS: dict[str, dict[str, Any]] = {
     "nuts": {"chains": 4, "warmup": 6, "draws": 44},
@@ -66,6 +70,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "svi": {"steps": 60, "particles": 4},
     "eks": {"chains": 1, "draws": 128, "members": 16, "warmup": 15},
     "grid": {},
+    "bayesopt": {},
+    "history": {},
 }
 
 SEVERAL: dict[str, dict[str, Any]] = {  # of several parameters: a step size is to be found
@@ -239,7 +245,7 @@ def main() -> None:
         )
         row = {"settings": settings, **both, **scored(problem, z, truth)}
         row["ess_a_second"] = round(row["ess_sum"] / both["processor"], 2)
-        for key in ("n_steps", "acceptance_rate", "converged", "diverging", "stages", "steps"):
+        for key in _SAID:
             if key in statistics:
                 row[key] = round(float(np.mean(statistics[key])), 3)
         result[name] = row
