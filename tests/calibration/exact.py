@@ -41,6 +41,18 @@ def seen_itself(observed):
     )
 
 
+def along_a_covariate(*, effects, columns=12, seen=6):
+    """z = 0.4 + 0.6 x / sd(x) and a column's effect, observed itself with errors of one.
+
+    Returns:
+        The problem; x, of mean zero.
+    """
+    generator = np.random.default_rng(0)
+    x = np.linspace(-1.0, 1.0, columns)
+    truth = 0.4 + 0.6 * x / x.std() + effects * generator.normal(size=columns)
+    return seen_itself(truth + generator.normal(size=(seen, columns))), x
+
+
 def bounded(*, columns=2):
     """One parameter, uniform between 0 and 1, which data from beyond the bound push towards 1.
 

@@ -12,19 +12,14 @@ from calibration.hierarchy import share
 from calibration.laplace import laplace
 from calibration.problem import log_posterior
 from hybrid_land.errors import InputError
-from tests.calibration.exact import linear, seen_itself
+from tests.calibration.exact import along_a_covariate, linear
 
 COLUMNS, SEEN = 12, 6
 
 
 @pytest.fixture(scope="module")
 def problem():
-    """z is observed itself, with an error of one, six times a column."""
-    generator = np.random.default_rng(0)
-    x = np.linspace(-1.0, 1.0, COLUMNS)
-    truth = 0.4 + 0.6 * x / x.std() + 0.1 * generator.normal(size=COLUMNS)
-    observed = truth + generator.normal(size=(SEEN, COLUMNS))
-    return seen_itself(observed), x
+    return along_a_covariate(effects=0.1, columns=COLUMNS, seen=SEEN)
 
 
 def test_every_column_s_number_is_the_transfer_function_and_its_own_effect(problem):

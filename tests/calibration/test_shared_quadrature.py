@@ -9,18 +9,14 @@ from calibration.hierarchy import share
 from calibration.methods import METHODS
 from calibration.shared_quadrature import shared_grid
 from hybrid_land.errors import InputError
-from tests.calibration.exact import linear, seen_itself
+from tests.calibration.exact import along_a_covariate, linear
 
 COLUMNS, SEEN = 12, 6
 
 
 @pytest.fixture(scope="module")
 def problem():
-    """z is observed itself, with an error of one, six times a column."""
-    generator = np.random.default_rng(0)
-    x = np.linspace(-1.0, 1.0, COLUMNS)
-    truth = 0.4 + 0.6 * x / x.std() + 0.5 * generator.normal(size=COLUMNS)
-    return seen_itself(truth + generator.normal(size=(SEEN, COLUMNS))), x / x.std()
+    return along_a_covariate(effects=0.5, columns=COLUMNS, seen=SEEN)
 
 
 def test_a_transfer_function_alone_is_found(problem):
@@ -28,7 +24,7 @@ def test_a_transfer_function_alone_is_found(problem):
     shared = share(one, {"sand": x}, pooled=True)
     z, statistics = shared_grid(shared, key=jax.random.key(0), draws=500)
     assert z.shape == (4, 500, 2, 1)
-    design = np.stack([np.ones(COLUMNS), 0.5 * x], axis=1)
+    design = np.stack([np.ones(COLUMNS), 0.5 * x / x.std()], axis=1)
     precision = np.eye(2) + SEEN * design.T @ design
     mean = np.linalg.solve(precision, SEEN * design.T @ np.asarray(one.observed).mean(axis=0))
     spread = np.sqrt(np.diag(np.linalg.inv(precision)))
