@@ -44,7 +44,8 @@ def grid(
     Returns:
         Draws of the standard normal parameters; by column `cells`, the number of points that share
         the posterior along an axis (one over the sum of squared weights, its root for two), and
-        `converged`: these are at least 5, and some run was finite; else the draws are the prior's.
+        `converged`: these are at least 5, and some run was finite. Where none was the draws are
+        the prior's.
 
     Raises:
         InputError: for more than two parameters, or fewer than 3 points.
@@ -63,36 +64,6 @@ def grid(
         drawn.reshape(chains, draws, size, count).astype(np.float32),
         {"cells": found.cells, "converged": found.resolved},
     )
-
-
-def grids(
-    problem: Problem,
-    *,
-    points: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> "list[Grid]":
-    """Run the model on one grid after another; the last is where the posterior is.
-
-    Args and errors as of `grid`.
-    """
-    size, count = len(problem.names), problem.count
-    if size not in _POINTS:
-        raise InputError(
-            f"{size} parameters, expected one or two for method grid; take nuts or smc"
-        )
-    points = _POINTS[size] if points is None else points
-    if points < 3:
-        raise InputError(f"{points} points, expected at least 3; raise points")
-    low, high = (np.full((size, count), bound) for bound in (-_WIDEST, _WIDEST))
-    centre, turn = np.zeros((size, count)), np.repeat(np.eye(size)[:, :, None], count, axis=2)
-    found = [_run(problem, points, centre, turn, low, high)]
-    for number in range(1, 1 + size):
-        if progress is not None:
-            progress(number, 1 + size)
-        found.append(_run(problem, points, *_around(found[-1])))
-    if progress is not None:
-        progress(1 + size, 1 + size)
-    return found
 
 
 @dataclass(frozen=True)
@@ -143,6 +114,36 @@ class Grid:
         places = drawn_places(self.weight[:, column].reshape((points,) * axes), share, other)
         away = self.along[0, :, column] + places * self.step[:, column]
         return self.centre[:, column] + away @ self.turn[..., column].T
+
+
+def grids(
+    problem: Problem,
+    *,
+    points: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Grid]:
+    """Run the model on one grid after another; the last is where the posterior is.
+
+    Args and errors as of `grid`.
+    """
+    size, count = len(problem.names), problem.count
+    if size not in _POINTS:
+        raise InputError(
+            f"{size} parameters, expected one or two for method grid; take nuts or smc"
+        )
+    points = _POINTS[size] if points is None else points
+    if points < 3:
+        raise InputError(f"{points} points, expected at least 3; raise points")
+    low, high = (np.full((size, count), bound) for bound in (-_WIDEST, _WIDEST))
+    centre, turn = np.zeros((size, count)), np.repeat(np.eye(size)[:, :, None], count, axis=2)
+    found = [_run(problem, points, centre, turn, low, high)]
+    for number in range(1, 1 + size):
+        if progress is not None:
+            progress(number, 1 + size)
+        found.append(_run(problem, points, *_around(found[-1])))
+    if progress is not None:
+        progress(1 + size, 1 + size)
+    return found
 
 
 def _run(
