@@ -6,10 +6,11 @@ again by the function, the structure of its arguments and its settings.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from hybrid_land.interface import Model
 
@@ -42,3 +43,31 @@ def _with_argument(function: Any, settings: Any, model: Model, *given: Any) -> A
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _with_constant(function: Any, settings: Any, model: Model, *given: Any) -> Any:
     return function(model, *given, **dict(settings))
+
+
+def apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as a piece of the compiled program, across whose border XLA fuses nothing.
+
+    On CPU, XLA draws a chain of cheap operations into each of its consumers and computes a value
+    again for each slice of it that is read, one number at a time: before its parts were apart,
+    half of a step's derivative went there. What enters and leaves a piece is an array in memory.
+    On other devices there is no border.
+
+    Args:
+        function: of pytrees of arrays by position and of hashable settings by keyword. At the top
+            of a module it is traced once for each shape and setting however often it is called.
+    """
+
+    @partial(jax.jit, static_argnums=0)
+    def inside(settings: tuple[tuple[str, Any], ...], *given: Any) -> Any:
+        with set_xla_metadata(inlineable="true"):
+            return function(*given, **dict(settings))
+
+    @wraps(function)
+    def called(*given: Any, **settings: Any) -> Any:
+        if jax.default_backend() != "cpu":
+            return function(*given, **settings)
+        with set_xla_metadata(inlineable="false"):
+            return inside(tuple(sorted(settings.items())), *given)
+
+    return called

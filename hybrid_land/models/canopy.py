@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -42,6 +43,7 @@ _TRACE = 1e-6  # available fraction by which roots share what they take from who
 _BARE_RESISTANCE = 50.0  # s m-1, of wet bare ground
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Plants:
     """High and low vegetation of each column, in that order on the axis before the column.

@@ -139,16 +139,17 @@ class Emulator(nnx.Module):
     def _normalised(
         self, land: Land, parameters: Parameters, state: State, forcing: Forcing
     ) -> Float[Array, "input column"]:
-        names, x = features(land, parameters, state, forcing, time_step=self.time_step)
-        if names != self.inputs:
-            strange = [name for name in self.inputs if name not in names]
-            found = f"an input {strange[0]!r}" if strange else f"{len(self.inputs)} inputs"
+        found = features(land, parameters, state, forcing, time_step=self.time_step)
+        if found.names != self.inputs:
+            strange = [name for name in self.inputs if name not in found.names]
+            what = f"an input {strange[0]!r}" if strange else f"{len(self.inputs)} inputs"
             raise InputError(
-                f"the model has {found}, expected the {len(names)} inputs {', '.join(names)}, in "
-                "that order; use the version of hybrid_land that wrote the model"
+                f"the model has {what}, expected the {len(found.names)} inputs "
+                f"{', '.join(found.names)}, in that order; use the version of hybrid_land that "
+                "wrote the model"
             )
-        x = (x - self.mean[...]) / self.spread[...]
-        return jnp.clip(x, -_INPUT_LIMIT, _INPUT_LIMIT)
+        x = (found.rows - self.mean[...]) / self.spread[...]
+        return jax.lax.clamp(-_INPUT_LIMIT, x, _INPUT_LIMIT)
 
     def step(
         self, parameters: Parameters, state: State, forcing: Forcing
@@ -225,10 +226,8 @@ def decode(
         dew=0.05 * z["dew"],
         sublimation=0.1 * z["sublimation"] * cover,
         melt=3.0 * z["melt"],
-        runoff=runoff,
         infiltration=jnp.concatenate([entering, jnp.zeros_like(entering[:1])]),
         uptake=_uptake(z, land),
-        flow=flow,
     )
     before = water.Reservoirs(
         soil=capacity * land.swvl,
@@ -243,6 +242,8 @@ def decode(
         cover=cover,
         soil_capacity=capacity * parameters["theta_max"][None],
         skin_capacity=land.skin_capacity,
+        runoff=runoff,
+        flow=flow,
     )
     new: State = dict(zip(SOIL_WATER, rows_of(after.soil / capacity), strict=True))
     new |= _soil_heat(z, land, parameters, time_step)
@@ -360,14 +361,14 @@ def create(
         key: for the initial weights.
     """
     land = survey(parameters, states, forcing, time_step=time_step)
-    inputs, rows = features(land, parameters, states, forcing, time_step=time_step)
-    x = np.asarray(rows, np.float64)
+    found = features(land, parameters, states, forcing, time_step=time_step)
+    x = np.asarray(found.rows, np.float64)
     mean, spread = x.mean(axis=1), x.std(axis=1)
-    binary = np.array([name.split("_type_")[0] in ("low", "high") for name in inputs])
+    binary = np.array([name.split("_type_")[0] in ("low", "high") for name in found.names])
     mean = np.where(binary, 0.0, mean)
     spread = np.where(binary, 1.0, np.maximum(spread, 1e-3 * np.maximum(np.abs(mean), 1e-3)))
     return kind(
-        inputs=inputs,
+        inputs=found.names,
         mean=mean,
         spread=spread,
         hidden=hidden,

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hybrid_land.compiled import apart
+
 # Rows of the network's output by what is made of them, and the bias that each starts with. The
 # scales below are spreads of the quantities over a step in the training columns, so that the
 # network's own numbers are near one.
@@ -56,6 +58,7 @@ _ROWS = {
 }
 
 
+@apart
 def meaning(out: Float[Array, "head column"]) -> dict[str, Float[Array, "*kind column"]]:
     """Shares, amounts, factors and plain numbers by name; those of one kind as one array.
 

@@ -9,11 +9,14 @@ compile and to start, however few rows it has.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hybrid_land.columns import ALBEDO
+from hybrid_land.compiled import apart
 from hybrid_land.interface import Forcing, Parameters, State
 from hybrid_land.models import air, soil
 from hybrid_land.models.canopy import Plants, bare_stress, grow, leaf_area
@@ -35,6 +38,7 @@ _TIMES = (
 _BOTH = ("high", "low")
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Land:
     """What ECLand's equations say of the columns at the start of a step.
@@ -64,6 +68,16 @@ class Land:
     skin_capacity: Row
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=("rows",), meta_fields=("names",))
+@dataclass(frozen=True)
+class Features:
+    """The network's inputs by name, `[feature, column]`."""
+
+    names: tuple[str, ...]
+    rows: Float[Array, "feature column"]
+
+
+@apart
 def survey(parameters: Parameters, state: State, forcing: Forcing, *, time_step: float) -> Land:
     """The columns as ECLand's equations see them; leaves `[column]`."""
     swvl = jnp.stack([state[name] for name in SOIL_WATER])
@@ -93,9 +107,10 @@ def snow_cover(sd: Row, rsn: Row) -> Row:
     return jnp.tanh(SNOW_COVER_FACTOR * sd / (rsn * rsn))
 
 
+@apart
 def features(
     land: Land, parameters: Parameters, state: State, forcing: Forcing, *, time_step: float
-) -> tuple[tuple[str, ...], Float[Array, "feature column"]]:
+) -> Features:
     """The network's inputs, in physical or dimensionless form, before normalisation.
 
     Args:
@@ -104,9 +119,6 @@ def features(
         state: at the start of the step.
         forcing: over the step.
         time_step: s.
-
-    Returns:
-        The names, and one row for each.
     """
     names: list[str] = []
     blocks: list[Float[Array, "feature column"]] = []
@@ -214,4 +226,4 @@ def features(
     for kind, types in (("low", LOW_TYPES), ("high", HIGH_TYPES)):
         is_type = parameters[f"tv{kind[0]}"][None] == jnp.asarray(types, dtype)[:, None]
         add(is_type.astype(dtype), *(f"{kind}_type_{one}" for one in types))
-    return tuple(names), jnp.concatenate(blocks)
+    return Features(names=tuple(names), rows=jnp.concatenate(blocks))

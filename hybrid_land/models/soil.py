@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hybrid_land.compiled import apart
 from hybrid_land.interface import Parameters
 from hybrid_land.variables import (
     FREEZING,
@@ -98,6 +99,7 @@ def freezing_heat(parameters: Given) -> Rows:
     return LATENT_HEAT_FUSION * WATER_DENSITY * freezable_water(parameters)
 
 
+@apart
 def warmed(temperature: Rows, heat: Rows, parameters: Given) -> Rows:
     """Temperature after a layer took up heat, part of which thaws what is frozen.
 
@@ -150,6 +152,7 @@ def retention(swvl: Rows, parameters: Given) -> tuple[Rows, Rows]:
     return log_head, log_conductivity
 
 
+@apart
 def conductivity_and_diffusivity(swvl: Rows, parameters: Given) -> tuple[Rows, Rows]:
     """K (m s-1) and D = K dh/dtheta (m2 s-1) of van Genuchten (1980) and Mualem.
 
@@ -219,6 +222,7 @@ def flow(
     return WATER_DENSITY * (fall * new + sucked)
 
 
+@apart
 def runoff_share(surface: Row, swvl: Rows, liquid: Rows, parameters: Parameters) -> Row:
     """Share of the water at the surface that runs off: variable infiltration capacity.
 
@@ -245,6 +249,7 @@ def runoff_share(surface: Row, swvl: Rows, liquid: Rows, parameters: Parameters)
     return jnp.clip(running / amount, 0.0, 1.0)
 
 
+@apart
 def thermal_conductivity(swvl: Rows, liquid: Rows, parameters: Given) -> Rows:
     """W m-1 K-1 by Johansen's interpolation in the logarithm of wetness (IFS Part IV, 8.78-8.81).
 
@@ -320,12 +325,19 @@ def _change_of_tridiagonal(primals: System, tangents: System) -> tuple[Unknowns,
     d_lower, d_diagonal, d_upper, d_right = tangents
     ratios, pivots = _eliminated(lower, diagonal, upper)
     x = _substituted(ratios, pivots, upper, right)
-    none = jnp.zeros_like(x[:1])
-    change = d_right - d_diagonal * x - jnp.concatenate([none, d_lower * x[:-1]])
-    change = change - jnp.concatenate([d_upper * x[1:], none])
+    change = d_right - _product(d_lower, d_diagonal, d_upper, x)
     return x, _substituted(ratios, pivots, upper, change)
 
 
+@apart
+def _product(lower: Beside, diagonal: Unknowns, upper: Beside, x: Unknowns) -> Unknowns:
+    """A x."""
+    none = jnp.zeros_like(x[:1])
+    below = jnp.concatenate([none, lower * x[:-1]])
+    return diagonal * x + below + jnp.concatenate([upper * x[1:], none])
+
+
+@apart
 def _eliminated(lower: Beside, diagonal: Unknowns, upper: Beside) -> tuple[list[Row], list[Row]]:
     """By what share of the row above each row is lessened, and each row's pivot."""
     ratios, pivots = [], [diagonal[0]]
@@ -335,6 +347,7 @@ def _eliminated(lower: Beside, diagonal: Unknowns, upper: Beside) -> tuple[list[
     return ratios, pivots
 
 
+@apart
 def _substituted(
     ratios: Sequence[Row], pivots: Sequence[Row], upper: Beside, right: Unknowns
 ) -> Unknowns:

@@ -88,8 +88,9 @@ class TreeModel:
         The regressors run on the host, whatever the device; there is no derivative.
         """
         land = survey(parameters, state, forcing, time_step=self.time_step)
-        names, rows = features(land, parameters, state, forcing, time_step=self.time_step)
-        names, rows = (*names, *BESIDE, *KNOWN), jnp.concatenate([rows, changes(forcing)])
+        found = features(land, parameters, state, forcing, time_step=self.time_step)
+        names = (*found.names, *BESIDE, *KNOWN)
+        rows = jnp.concatenate([found.rows, changes(forcing)])
         x = rows[np.array([names.index(name) for name in self.inputs])].T.astype(jnp.float32)
         shape = jax.ShapeDtypeStruct((len(TARGETS), x.shape[0]), jnp.float32)
         y = jax.pure_callback(self.predict, shape, x, vmap_method="sequential")

@@ -15,10 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hybrid_land.compiled import apart
+
 Row = Float[Array, " column"]
 Layers = Float[Array, "4 column"]
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Proposal:
     """What the network proposes for one step; rows `[column]`.
@@ -29,11 +32,8 @@ class Proposal:
         dew: water condensing on the skin, >= 0, kg m-2.
         sublimation: change of snow mass by vapour, positive downwards, kg m-2.
         melt: water leaving the snow pack, >= 0, kg m-2.
-        runoff: from the water at the surface, kg m-2, to the share of it that runs off, 0 to 1.
         infiltration: shares of the rest that enter each layer; sum to 1.
         uptake: water taken by vapour from each layer, positive downwards, kg m-2.
-        flow: from the water of the layers, kg m-2, to what leaves each layer downwards, kg m-2;
-            the last leaves the column and is not negative.
     """
 
     interception: Row
@@ -41,12 +41,11 @@ class Proposal:
     dew: Row
     sublimation: Row
     melt: Row
-    runoff: Callable[[Row], Row]
     infiltration: Layers
     uptake: Layers
-    flow: Callable[[Layers], Layers]
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Reservoirs:
     """Water held, kg m-2: four soil layers `[4, column]`, snow and skin `[column]`."""
@@ -75,6 +74,8 @@ def balance(
     cover: Row,
     soil_capacity: Layers,
     skin_capacity: Row,
+    runoff: Callable[[Row], Row],
+    flow: Callable[[Layers], Layers],
 ) -> tuple[Reservoirs, Fluxes]:
     """Apply a proposal within what the reservoirs hold and can hold.
 
@@ -93,16 +94,40 @@ def balance(
         cover: snow cover fraction at the start.
         soil_capacity: the most each layer can hold, kg m-2.
         skin_capacity: the most the skin can hold, kg m-2.
+        runoff: from the water at the surface, kg m-2, to the share of it that runs off, 0 to 1.
+        flow: from the water of the layers, kg m-2, to what leaves each layer downwards, kg m-2;
+            the last leaves the column and is not negative.
 
     Returns:
         Water at the end and the fluxes.
     """
+    snow, skin, surface, sublimation, skin_vapour = _above_ground(
+        before, proposal, rain, snowfall, cover, skin_capacity
+    )
+    sro = runoff(surface) * surface
+    soil, given_back = _entered(before, proposal, surface - sro)
+    e = sublimation + skin_vapour + jnp.sum(proposal.uptake, axis=0) + given_back
+    soil, spilt, drained, missing = _left(soil, flow(soil), soil_capacity)
+    sro, ssro, e = sro + spilt, drained, e + missing
+    after = Reservoirs(soil=soil, snow=snow, skin=skin)
+    return after, Fluxes(e=e, sro=sro, ssro=ssro, sublimation=sublimation)
+
+
+@apart
+def _above_ground(
+    before: Reservoirs,
+    proposal: Proposal,
+    rain: Row,
+    snowfall: Row,
+    cover: Row,
+    skin_capacity: Row,
+) -> tuple[Row, Row, Row, Row, Row]:
+    """Snow and skin at the end, water at the surface, and vapour to the snow and to the skin."""
     relu = jax.nn.relu
     pack = before.snow + snowfall + cover * rain
     sublimation = jnp.maximum(proposal.sublimation, -pack)
     pack = pack + sublimation
     melt = jnp.minimum(proposal.melt, pack)
-    snow = pack - melt
 
     rain_below = (1.0 - cover) * rain
     kept = jnp.minimum(proposal.interception * rain_below, relu(skin_capacity - before.skin))
@@ -110,31 +135,27 @@ def balance(
     skin_vapour = proposal.dew - moist * proposal.skin_loss
     skin = moist * (1.0 - proposal.skin_loss)
     drip = relu(skin - skin_capacity)
-    skin = skin - drip
+    return pack - melt, skin - drip, rain_below - kept + melt + drip, sublimation, skin_vapour
 
-    surface = rain_below - kept + melt + drip
-    sro = proposal.runoff(surface) * surface
-    entering = surface - sro
-    soil = before.soil + proposal.infiltration * entering[None] + proposal.uptake
-    layers = list(soil)
-    for k in range(3):
-        lacking = relu(-layers[k])
-        layers[k] = layers[k] + lacking
-        layers[k + 1] = layers[k + 1] - lacking
-    lacking = relu(-layers[3])
-    layers[3] = layers[3] + lacking
-    soil = jnp.stack(layers)
-    e = sublimation + skin_vapour + jnp.sum(proposal.uptake, axis=0) + lacking
-    down = proposal.flow(soil)
-    ssro = down[3]
+
+@apart
+def _entered(before: Reservoirs, proposal: Proposal, entering: Row) -> tuple[Layers, Row]:
+    """Soil water with what enters and what vapour takes, and by how much less vapour that is."""
+    soil = list(before.soil + proposal.infiltration * entering[None] + proposal.uptake)
+    for k in range(4):
+        lacking = jax.nn.relu(-soil[k])
+        soil[k] = soil[k] + lacking
+        if k < 3:
+            soil[k + 1] = soil[k + 1] - lacking
+    return jnp.stack(soil), lacking
+
+
+@apart
+def _left(soil: Layers, down: Layers, capacity: Layers) -> tuple[Layers, Row, Row, Row]:
+    """Soil water after the flow; runoff from the first layer and from below; vapour not given."""
     soil = soil - down + jnp.concatenate([jnp.zeros_like(down[:1]), down[:3]])
-    lacking = relu(-soil)  # by rounding, or where a flow takes more than there is
+    lacking = jax.nn.relu(-soil)  # by rounding, or where a flow takes more than there is
     soil = soil + lacking
-    e = e + jnp.sum(lacking, axis=0)
-
-    excess = relu(soil - soil_capacity)
-    soil = soil - excess
-    sro = sro + excess[0]
-    ssro = ssro + jnp.sum(excess[1:], axis=0)
-    after = Reservoirs(soil=soil, snow=snow, skin=skin)
-    return after, Fluxes(e=e, sro=sro, ssro=ssro, sublimation=sublimation)
+    excess = jax.nn.relu(soil - capacity)
+    drained = down[3] + jnp.sum(excess[1:], axis=0)
+    return soil - excess, excess[0], drained, jnp.sum(lacking, axis=0)

@@ -134,8 +134,9 @@ def _table(
         forcing = {name: jnp.asarray(now[column[name], part]) for name in STEP_FORCING}
         fixed = dict(zip(windows.parameters, jnp.asarray(batch["fixed"][:, part]), strict=True))
         land = survey(fixed, state, forcing, time_step=21600.0)
-        inputs, found = features(land, fixed, state, forcing, time_step=21600.0)
-        x.append(np.concatenate([found, changes(forcing)]).T)
+        found = features(land, fixed, state, forcing, time_step=21600.0)
+        inputs = found.names
+        x.append(np.concatenate([found.rows, changes(forcing)]).T)
         base = {name: np.asarray(value) for name, value in reference(state, forcing).items()}
         y.append(
             np.stack(

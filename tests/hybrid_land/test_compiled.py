@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hybrid_land.compiled import is_pytree, run_compiled
+from hybrid_land.compiled import apart, is_pytree, run_compiled
 
 TRACES = []
 
@@ -59,3 +59,45 @@ def test_calls_alike_compile_once_and_each_model_answers_for_itself(first, other
     assert len(TRACES) == (1 if as_argument else 2)
     assert run_compiled(scaled, first, x, power=3).tolist() == [2.0, 16.0]
     assert TRACES[-1] == 3
+
+
+@apart
+def squared_and_raised(x, *, by):
+    return {"raised": jnp.clip(x * x, 0.0, 3.0) + by}
+
+
+def between(x):
+    """A piece between operations that XLA would fuse with it."""
+    return squared_and_raised(2.0 * x, by=1.0)["raised"] * 0.5
+
+
+@pytest.mark.parametrize(
+    "of", [between, lambda x: jax.jvp(between, (x,), (x,)), jax.grad(lambda x: between(x).sum())]
+)
+def test_nothing_is_fused_across_the_border_of_a_piece_nor_of_its_derivative(of):
+    x = jnp.linspace(-1.0, 1.0, 8)
+    program = jax.jit(of).lower(x).compile().as_text()
+    assert sum(" call(" in line for line in program.splitlines()) >= 1
+    joined = jax.jit(lambda x: (jnp.clip(4.0 * x * x, 0.0, 3.0) + 1.0) * 0.5)
+    assert " call(" not in joined.lower(x).compile().as_text()
+
+
+def test_a_piece_gives_what_its_function_gives_and_is_traced_once_a_setting():
+    seen = []
+
+    @apart
+    def cubed(x, *, by):
+        seen.append(by)
+        return {"cubed": x**3 + by}
+
+    x = jnp.linspace(-1.0, 1.0, 8)
+    exact = x**3 + 1.0
+    for _ in range(2):
+        assert jnp.allclose(cubed(x, by=1.0)["cubed"], exact)
+        assert jnp.allclose(jax.jit(lambda x: cubed(x, by=1.0)["cubed"])(x), exact)
+    assert seen == [1.0]
+    assert jnp.allclose(cubed(x, by=2.0)["cubed"], exact + 1.0)
+    assert seen == [1.0, 2.0]
+    of_one = jax.vmap(lambda x: cubed(x, by=1.0)["cubed"])
+    assert jnp.allclose(of_one(x), exact)
+    assert jnp.allclose(jax.grad(lambda x: of_one(x).sum())(x), 3.0 * x * x)

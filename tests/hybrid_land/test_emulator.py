@@ -12,6 +12,7 @@ from hybrid_land.evaluation.budget import water_budget
 from hybrid_land.models import inputs
 from hybrid_land.models.emulator import create
 from hybrid_land.models.ensemble import Ensemble, load_any
+from hybrid_land.models.layer import activation
 from hybrid_land.models.store import load_model, shipped_models
 from hybrid_land.rollout import rollout
 from hybrid_land.simulation import simulate
@@ -130,8 +131,8 @@ def test_field_capacity_acts_on_uptake_and_not_on_a_saturated_soil(data):
     for scale in (0.85, 0.9):  # below theta_max in every column
         moved = parameters | {"theta_cap": scale * parameters["theta_cap"]}
         land = inputs.survey(moved, state, forcing, time_step=21600.0)
-        names, found = inputs.features(land, moved, state, forcing, time_step=21600.0)
-        rows.append(dict(zip(names, found, strict=True)))
+        found = inputs.features(land, moved, state, forcing, time_step=21600.0)
+        rows.append(dict(zip(found.names, found.rows, strict=True)))
     changed = {n for n in rows[0] if not np.allclose(rows[0][n], rows[1][n])}
     assert changed == {"heat_capacity", "freezable"}
 
@@ -149,3 +150,12 @@ def test_weights_are_a_pytree_that_jit_and_grad_take(data):
     slopes = jax.tree.leaves(jax.jit(jax.grad(outcome))(weights))
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in slopes)
     assert any(float(jnp.abs(leaf).max()) > 0 for leaf in slopes)
+
+
+def test_the_activation_s_slope_is_that_of_its_formula(float64):
+    x = jnp.concatenate([jnp.linspace(-40.0, 40.0, 401), jnp.array([0.0, 1e-12, 1e9])])
+    values, slopes = jax.jvp(activation, (x,), (jnp.ones_like(x),))
+    plain = jax.vmap(jax.grad(lambda x: 0.5 * x * (1.0 + x / jnp.sqrt(x * x + 4.0))))
+    np.testing.assert_allclose(slopes, plain(x), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(slopes, jax.vmap(jax.grad(activation))(x), rtol=0.0)
+    np.testing.assert_array_equal(values, activation(x))

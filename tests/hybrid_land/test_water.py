@@ -31,15 +31,14 @@ def wild_case(seed, count=2000):
         dew=uniform(0.0, 0.5),
         sublimation=uniform(-80.0, 5.0),
         melt=uniform(0.0, 200.0),
-        runoff=lambda surface: runoff,
         infiltration=shares,
         uptake=uniform(-60.0, 20.0, 4),
-        flow=lambda soil: down,
     )
     rain = jnp.maximum(uniform(-50.0, 150.0), 0.0)
     snowfall = jnp.maximum(uniform(-50.0, 50.0), 0.0)
     weather = {"rain": rain, "snowfall": snowfall, "cover": uniform(0.0, 1.0)}
-    return before, proposal, weather, capacity, uniform(0.05, 1.0)
+    moving = {"runoff": lambda surface: runoff, "flow": lambda soil: down}
+    return before, proposal, weather, capacity, uniform(0.05, 1.0), moving
 
 
 def held(reservoirs):
@@ -48,9 +47,9 @@ def held(reservoirs):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_budget_closes_and_reservoirs_stay_in_bounds(float64, seed):
-    before, proposal, weather, capacity, skin = wild_case(seed)
+    before, proposal, weather, capacity, skin, moving = wild_case(seed)
     after, flux = water.balance(
-        before, proposal, **weather, soil_capacity=capacity, skin_capacity=skin
+        before, proposal, **weather, soil_capacity=capacity, skin_capacity=skin, **moving
     )
     residual = (
         weather["rain"]
@@ -74,25 +73,27 @@ def test_budget_closes_and_reservoirs_stay_in_bounds(float64, seed):
 
 
 def test_dry_ground_gives_no_vapour(float64):
-    _, proposal, weather, capacity, skin = wild_case(0, count=3)
+    _, proposal, weather, capacity, skin, moving = wild_case(0, count=3)
     empty = water.Reservoirs(soil=jnp.zeros((4, 3)), snow=jnp.zeros(3), skin=jnp.zeros(3))
     still = {name: jnp.zeros(3) for name in weather}
     quiet = water.Proposal(
         **{
             **vars(proposal),
             "dew": jnp.zeros(3),
-            "flow": lambda soil: jnp.zeros((4, 3)),
             "uptake": jnp.full((4, 3), -5.0),
         }
     )
-    after, flux = water.balance(empty, quiet, **still, soil_capacity=capacity, skin_capacity=skin)
+    moving |= {"flow": lambda soil: jnp.zeros((4, 3))}
+    after, flux = water.balance(
+        empty, quiet, **still, soil_capacity=capacity, skin_capacity=skin, **moving
+    )
     np.testing.assert_allclose(flux.e, 0.0, atol=1e-12)
     np.testing.assert_allclose(held(after), 0.0, atol=1e-12)
 
 
 def test_a_dry_layer_takes_what_it_lacks_from_below(float64):
     """As in ECLand: evaporation from an empty first layer dries the second."""
-    _, proposal, weather, _, _ = wild_case(0, count=3)
+    _, proposal, weather, _, _, moving = wild_case(0, count=3)
     soil = jnp.array([[0.0] * 3, [2.0] * 3, [50.0] * 3, [400.0] * 3])
     before = water.Reservoirs(soil=soil, snow=jnp.zeros(3), skin=jnp.zeros(3))
     still = {name: jnp.zeros(3) for name in weather}
@@ -100,7 +101,6 @@ def test_a_dry_layer_takes_what_it_lacks_from_below(float64):
         **{
             **vars(proposal),
             "dew": jnp.zeros(3),
-            "flow": lambda soil: jnp.zeros((4, 3)),
             "uptake": jnp.zeros((4, 3)).at[0].set(-5.0),
         }
     )
@@ -110,6 +110,8 @@ def test_a_dry_layer_takes_what_it_lacks_from_below(float64):
         **still,
         soil_capacity=jnp.full((4, 3), 600.0),
         skin_capacity=jnp.ones(3),
+        runoff=moving["runoff"],
+        flow=lambda soil: jnp.zeros((4, 3)),
     )
     np.testing.assert_allclose(flux.e, -5.0)
     np.testing.assert_allclose(after.soil[:, 0], [0.0, 0.0, 47.0, 400.0], atol=1e-12)
@@ -117,7 +119,7 @@ def test_a_dry_layer_takes_what_it_lacks_from_below(float64):
 
 def test_what_a_full_layer_cannot_hold_runs_off(float64):
     """From the first at the surface, from the others below, as from ECLand's saturated layers."""
-    _, proposal, weather, _, _ = wild_case(0, count=4)
+    _, proposal, weather, _, _, moving = wild_case(0, count=4)
     before = water.Reservoirs(
         soil=100.0 + jnp.diag(jnp.array([7.0, 5.0, 3.0, 2.0])),  # one overfull layer a column
         snow=jnp.zeros(4),
@@ -125,11 +127,15 @@ def test_what_a_full_layer_cannot_hold_runs_off(float64):
     )
     still = {name: jnp.zeros(4) for name in weather}
     none = jnp.zeros((4, 4))
-    quiet = water.Proposal(
-        **{**vars(proposal), "dew": jnp.zeros(4), "flow": lambda soil: none, "uptake": none}
-    )
+    quiet = water.Proposal(**{**vars(proposal), "dew": jnp.zeros(4), "uptake": none})
     after, flux = water.balance(
-        before, quiet, **still, soil_capacity=jnp.full((4, 4), 100.0), skin_capacity=jnp.ones(4)
+        before,
+        quiet,
+        **still,
+        soil_capacity=jnp.full((4, 4), 100.0),
+        skin_capacity=jnp.ones(4),
+        runoff=moving["runoff"],
+        flow=lambda soil: none,
     )
     np.testing.assert_allclose(after.soil, 100.0)
     np.testing.assert_allclose(flux.sro, [7.0, 0.0, 0.0, 0.0], atol=1e-12)
