@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from hybrid_land.compiled import apart, is_pytree
+from hybrid_land.compiled import is_pytree
 from hybrid_land.interface import (
     Diagnostics,
     DiagnosticsSeries,
@@ -53,20 +53,8 @@ def rollout(
     Raises:
         ValueError: if `checkpoint_segments` is not between 1 and the number of steps.
     """
-    # Rows go round the loop stacked: what slicing and writing costs is paid once, and no row is
-    # computed once for the carry and once more for the result. A step is apart from the loop, so
-    # that none of its operations looks its rows up in the whole series again.
-    states = _Stack(state)
-    records = _Stack(jax.tree.map(lambda series: series[0], forcing))
     # A model that is no pytree of arrays cannot be an argument, and is traced anew at each rollout.
-    whole = partial(_step, model) if is_pytree(model) else model.step
-
-    @apart
-    def step(
-        parameters: Parameters, carry: list[Array], record: list[Array]
-    ) -> tuple[list[Array], Diagnostics]:
-        new, diagnostics = whole(parameters, states.apart(carry), records.apart(record))
-        return states.together(new), diagnostics
+    step = partial(_step, model) if is_pytree(model) else model.step
 
     # Reverse mode keeps the results of matrix products and computes what lies between them again:
     # on CPU the loop is bound by memory, and the sum of the two is about half of keeping it all.
@@ -75,12 +63,17 @@ def rollout(
 
     @partial(jax.checkpoint, policy=policy, prevent_cse=False)
     def advance(carry: list[Array], record: list[Array]) -> tuple[list[Array], Any]:
-        together, diagnostics = step(parameters, carry, record)
+        new, diagnostics = step(parameters, states.apart(carry), records.apart(record))
+        together = states.together(new)
         return together, (together, diagnostics)
 
     def scan(carry: list[Array], given: list[Array]) -> tuple[list[Array], Any]:
         return jax.lax.scan(advance, carry, given, unroll=unroll)
 
+    # Rows go round the loop stacked: what slicing and writing costs is paid once, and no row is
+    # computed once for the carry and once more for the result.
+    states = _Stack(state)
+    records = _Stack(jax.tree.map(lambda series: series[0], forcing))
     first, given = states.together(state), records.together(forcing, axis=1)
     if checkpoint_segments is None:
         out, diagnostics = scan(first, given)[1]

@@ -10,7 +10,7 @@ from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
-from hybrid_land.compiled import is_pytree
+from hybrid_land.compiled import is_pytree, without_borders
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
 
 
@@ -79,7 +79,8 @@ def _with_tangents_in_turn(function: Any) -> Any:
                 every[i] = leaf
             return function(*jax.tree.unflatten(tree, every))
 
-        out, push = jax.linearize(of_moving, *[leaves[i] for i in moving])
+        with without_borders():
+            out, push = jax.linearize(of_moving, *[leaves[i] for i in moving])
         return out, _in_turn(push, [ways[i] for i in moving])
 
     return value

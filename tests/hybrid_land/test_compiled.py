@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from hybrid_land.compiled import apart, is_pytree, run_compiled
+from hybrid_land.compiled import apart, is_pytree, run_compiled, without_borders
 
 TRACES = []
 
@@ -75,11 +75,20 @@ def between(x):
     "of", [between, lambda x: jax.jvp(between, (x,), (x,)), jax.grad(lambda x: between(x).sum())]
 )
 def test_nothing_is_fused_across_the_border_of_a_piece_nor_of_its_derivative(of):
-    x = jnp.linspace(-1.0, 1.0, 8)
+    x = jnp.linspace(-1.0, 1.0, 64)
     program = jax.jit(of).lower(x).compile().as_text()
     assert sum(" call(" in line for line in program.splitlines()) >= 1
-    joined = jax.jit(lambda x: (jnp.clip(4.0 * x * x, 0.0, 3.0) + 1.0) * 0.5)
-    assert " call(" not in joined.lower(x).compile().as_text()
+
+
+def test_a_piece_of_few_columns_and_one_traced_without_borders_are_joined():
+    def program(x):
+        return jax.jit(lambda x: between(x)).lower(x).compile().as_text()
+
+    assert " call(" in program(jnp.linspace(-1.0, 1.0, 32))
+    assert " call(" not in program(jnp.linspace(-1.0, 1.0, 31))
+    with without_borders():
+        assert " call(" not in program(jnp.linspace(-1.0, 1.0, 32))
+    assert " call(" in program(jnp.linspace(-1.0, 1.0, 32))
 
 
 def test_a_piece_gives_what_its_function_gives_and_is_traced_once_a_setting():
@@ -90,7 +99,7 @@ def test_a_piece_gives_what_its_function_gives_and_is_traced_once_a_setting():
         seen.append(by)
         return {"cubed": x**3 + by}
 
-    x = jnp.linspace(-1.0, 1.0, 8)
+    x = jnp.linspace(-1.0, 1.0, 64)
     exact = x**3 + 1.0
     for _ in range(2):
         assert jnp.allclose(cubed(x, by=1.0)["cubed"], exact)
