@@ -5,7 +5,8 @@
 The columns are those that `hybrid_land.training.split` withholds with the configuration in the
 model's `model.json`; give the training files as DATA. Forecasts start from ECLand's state at
 `starts` records a file. Without `--out` the result goes beside `model.json` as `errors.nc`, where
-`load_errors` finds it. Prints the standard deviations as JSON.
+`load_errors` finds it; the error of parameters, which was there, is to be found anew
+(`parameter_error.py --write`). Prints the standard deviations as JSON.
 """
 
 import argparse

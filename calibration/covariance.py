@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from assimilation.observations import Observations
 from calibration.discrepancy import error_covariance, known, require_table
+from calibration.priors import PRIORS
 from hybrid_land.errors import InputError
 from hybrid_land.variables import DAY
 
@@ -31,10 +32,13 @@ class Errors:
         table: the model's error by lead and lag from its validation, see
             `calibration.discrepancy`; of what it knows, `model` is not used.
         table_factor: on the standard deviations of `table`.
+        parameters: of the value with which the model does best about the true one, by parameter, as
+            a share of its range; see `calibration.effective`.
 
     Raises:
         InputError: for a standard deviation that is negative, a memory or factor that is not
-            positive, or a table of another kind.
+            positive, a table of another kind, or an unknown parameter or one whose error is no
+            share of its range.
     """
 
     representativeness: Mapping[str, float] = field(default_factory=dict)
@@ -44,6 +48,7 @@ class Errors:
     model_memory_days: float = 30.0
     table: xr.Dataset | None = None
     table_factor: float = 1.0
+    parameters: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind in ("representativeness", "correlated", "model"):
@@ -60,6 +65,16 @@ class Errors:
                 )
         if self.table is not None:
             require_table(self.table)
+        for name, share in self.parameters.items():
+            if name not in PRIORS:
+                raise InputError(
+                    f"parameter error of {name!r}, expected one of {', '.join(PRIORS)}; correct it"
+                )
+            if not 0.0 <= share <= 1.0:
+                raise InputError(
+                    f"parameter error of {name} is {share:g}, expected a share of its range; give "
+                    "0 to 1"
+                )
 
     def described(self, name: str) -> str:
         """What the model's own error of an observable is taken to be, in words."""

@@ -15,6 +15,7 @@ from assimilation.observations import Observations
 from calibration.checks import Posterior, require_checks, run_checks
 from calibration.checks.predictive import unconstrained, with_predictions
 from calibration.covariance import Errors
+from calibration.effective import true_values
 from calibration.experiment import FirstState, land_problem
 from calibration.hierarchy import Shared, share
 from calibration.methods import METHODS, SHARED
@@ -120,6 +121,11 @@ def calibrate(
         "observations": int(problem.present.sum()),
         "observables": ", ".join(observations.values),
         "model_error": ", ".join(map(errors.described, observations.values)),
+        "parameter_error": ", ".join(
+            f"{name} {share:g} of its range"
+            for name, share in errors.parameters.items()
+            if name in parameters
+        ),
         "first_state": (first_state or FirstState()).described(),
         "structure": structure,
     }
@@ -194,8 +200,9 @@ def posterior_of(
 ) -> az.InferenceData:
     """Run a method on a problem, and put its draws and the prior's into InferenceData.
 
-    The draws of the standard normal parameters are its group `unconstrained_posterior`, from
-    which `calibration.checks` begins.
+    The posterior is of the true values. Draws of the effective ones, with which the model does best
+    (`calibration.effective`), are its group `unconstrained_posterior`, as standard normal
+    parameters, from which `calibration.checks` begins and predictions are made.
 
     Args:
         problem: of all columns.
@@ -209,6 +216,7 @@ def posterior_of(
     of_method, of_prior = jax.random.split(jax.random.key(seed))
     solved = problem if shared is None else shared.problem
     z, statistics = run(solved, key=of_method, progress=progress)
+    effective = statistics.pop("effective", None)
     draws = z.shape[0] * z.shape[1]
     flat = z.reshape(draws, *z.shape[2:])
     before = np.asarray(jax.random.normal(of_prior, flat.shape))
@@ -223,6 +231,11 @@ def posterior_of(
         # Of the one column that is solved for, which is none of the data's.
         statistics = {name: values[..., 0] for name, values in statistics.items()}
     count = z.shape[3]
+    if effective is not None:  # the method told the two apart
+        z = effective
+    elif problem.spread is not None:
+        of_error = jax.random.fold_in(jax.random.key(seed), 3)
+        flat = true_values(flat, problem.spread, key=of_error)
     values = problem.parameters(flat)
     prior = problem.parameters(before)
     chains = {name: x.reshape(z.shape[0], z.shape[1], count) for name, x in values.items()}

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from assimilation.observations import Observations
 from assimilation.operators import OPERATORS, Context, on_records
 from calibration.covariance import Errors, Whitened, whitened
+from calibration.effective import spreads
 from calibration.priors import Prior, parameters_of, require_prior, require_sound
 from calibration.problem import Problem
 from hybrid_land.columns import (
@@ -124,6 +125,7 @@ def land_problem(
         seen,
         names=parameters,
         priors=priors,
+        shares=errors.parameters,
         first_state=first_state,
         year=_first_year(data) if first_state and first_state.kind == "spun-up" else None,
     )
@@ -177,6 +179,7 @@ def problem_of(
     *,
     names: Sequence[str],
     priors: Mapping[str, Prior] | None = None,
+    shares: Mapping[str, float] | None = None,
     first_state: FirstState | None = None,
     year: Mapping[str, Float[Array, "year_record column"]] | None = None,
 ) -> Problem:
@@ -190,6 +193,7 @@ def problem_of(
         seen: the observations, from `calibration.covariance.whitened`.
         names: parameters to estimate.
         priors: by parameter, numbers or `[column]`.
+        shares: errors of parameters, see `calibration.covariance.Errors`.
         first_state: where the runs begin.
         year: forcing of the spin-up's year, leaves `[record, column]`.
     """
@@ -236,6 +240,7 @@ def problem_of(
         physical=physical,
         whitening=_whitening,
         records=seen.records,
+        spread=spreads(shares or {}, parameters, names=order, priors=spread_out),
     )
 
 

@@ -45,6 +45,8 @@ class Problem:
             columns of what was not observed zero; without it the observations as they are given
             have errors of one.
         records: by observable, the records of its observations, in the order of `observed`.
+        spread: of the effective values, which z are, about the true ones
+            (`calibration.effective`); without it they are the same.
     """
 
     names: tuple[str, ...]
@@ -56,6 +58,7 @@ class Problem:
     physical: Callable[[Array, Any], dict[str, Array]]
     whitening: Callable[[Any], Array] | None = None
     records: Mapping[str, np.ndarray] | None = None
+    spread: Float[np.ndarray, "parameter column"] | None = None
 
     @property
     def count(self) -> int:
@@ -176,6 +179,7 @@ def chosen_columns(problem: Problem, columns: np.ndarray) -> Problem:
         observed=take(problem.observed),
         present=take(problem.present),
         log_scale=take(problem.log_scale),
+        spread=take(problem.spread),
     )
 
 

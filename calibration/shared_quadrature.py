@@ -7,7 +7,9 @@ a few numbers h:
 
 so that one table of each column's likelihood L_c serves any h, and no chain runs the model. NUTS
 draws h; given h each column's effect e is drawn by itself. The model's runs are those of the
-columns one by one.
+columns one by one. L_c is of the true value: where the model's effective one lies about that
+(`calibration.effective`), the likelihood of the latter is averaged over the difference, and given
+the true value the effective one is drawn.
 """
 
 from collections.abc import Callable
@@ -16,9 +18,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr, ndtri
 from jaxtyping import Array, Float
 from numpyro.infer import MCMC, NUTS
 
+from calibration.effective import density
 from calibration.hierarchy import Shared
 from calibration.quadrature import grids
 from hybrid_land.errors import InputError
@@ -27,6 +31,8 @@ _WARMUP = 400
 _EFFECTS = np.linspace(-4.5, 4.5, 181, dtype=np.float32)  # in standard deviations
 _TABLE = np.linspace(-4.0, 4.0, 1601)  # z of the likelihood's table; beyond, as at its end
 _WORST = -1e4  # log-likelihood beside its largest, where it is lower or a run failed
+_SHARES = (np.arange(512, dtype=np.float32) + 0.5) / 512  # of the prior, where effective values lie
+_LEAST_SPREAD = 1e-3  # of effective values, below which they are the true ones
 
 
 def shared_grid(
@@ -50,7 +56,8 @@ def shared_grid(
 
     Returns:
         Draws of the standard normal numbers of `shared.problem`; `diverging`, by chain and draw,
-        and `converged`: the grid resolves the posterior that every column has alone.
+        `converged`: the grid resolves the posterior that every column has alone; and `effective`,
+        the columns' effective values `[chain, draw, 1, column]`, standard normal.
 
     Raises:
         InputError: for columns of more than one parameter, or fewer than 3 points.
@@ -63,9 +70,11 @@ def shared_grid(
     found = grids(shared.columns, points=points, progress=progress)
     nodes = np.concatenate([one.z[:, 0] for one in found])
     misfit = np.concatenate([one.misfit for one in found])
-    table = jnp.asarray(_table(nodes, misfit), jnp.float32)
+    of_effective = jnp.asarray(_table(nodes, misfit), jnp.float32)
+    spread = shared.columns.spread
+    table = of_effective if spread is None else _of_true(of_effective, spread[0])
     common = len(shared.problem.names) - (0 if shared.pooled else shared.columns.count)
-    of_start, of_chains, of_effects = jax.random.split(key, 3)
+    of_start, of_chains, of_effects, of_errors = jax.random.split(key, 4)
     sampler = MCMC(
         NUTS(potential_fn=lambda h: -_log_density(h, shared, table)),
         num_warmup=_WARMUP,
@@ -88,7 +97,18 @@ def shared_grid(
         z = np.concatenate([z, np.reshape(effects, uniform.shape)], axis=2)
     diverging = np.asarray(sampler.get_extra_fields(group_by_chain=True)["diverging"])
     resolved = np.array([found[-1].resolved.all()])
-    return z[..., None], {"diverging": diverging[..., None], "converged": resolved}
+    true = shared.by_column(z.reshape(-1, z.shape[2], 1))
+    effective = true
+    if spread is not None and (spread > 0.0).any():
+        uniform = np.asarray(jax.random.uniform(of_errors, (len(true), 1, true.shape[2])))
+        drawn = jax.jit(partial(_drawn_effective, of_effective=of_effective, spread=spread[0]))
+        effective = np.stack([drawn(*one) for one in zip(true[:, 0], uniform[:, 0], strict=True)])
+        effective = effective[:, None]
+    return z[..., None], {
+        "diverging": diverging[..., None],
+        "converged": resolved,
+        "effective": effective.reshape(chains, draws, 1, -1),
+    }
 
 
 def _table(
@@ -100,6 +120,44 @@ def _table(
     best = value.max(axis=0)
     value = np.maximum(value - np.where(np.isfinite(best), best, 0.0), _WORST)
     return np.stack([np.interp(_TABLE, *column) for column in zip(z.T, value.T, strict=True)])
+
+
+def _of_true(
+    table: Float[Array, "column place"], spread: Float[np.ndarray, " column"]
+) -> Float[Array, "column place"]:
+    """The table of the true value's likelihood from that of the effective one's."""
+
+    def one(values: Float[Array, " place"], spread: Float[Array, ""]) -> Float[Array, " place"]:
+        weight = density(_SHARES[:, None], _SHARES[None], spread)
+        likelihood = jnp.exp(jnp.interp(ndtri(_SHARES), _TABLE, values))
+        found = jnp.log(jnp.maximum(weight @ likelihood / weight.sum(axis=1), 1e-37))
+        return jnp.interp(ndtr(_TABLE), _SHARES, found)
+
+    wide = jnp.asarray(spread, jnp.float32)
+    averaged = jax.lax.map(lambda row: one(*row), (table, jnp.maximum(wide, _LEAST_SPREAD)))
+    return jnp.where(wide[:, None] < _LEAST_SPREAD, table, averaged)
+
+
+def _drawn_effective(
+    true: Float[Array, " column"],
+    uniform: Float[Array, " column"],
+    *,
+    of_effective: Float[Array, "column place"],
+    spread: Float[np.ndarray, " column"],
+) -> Float[Array, " column"]:
+    """A draw of each column's effective value given the true one, of `_SHARES` and about them."""
+    rows = jnp.repeat(ndtri(_SHARES)[None], true.shape[0], axis=0)
+    likelihood = jnp.exp(_looked_up(of_effective, rows))
+    wide = jnp.asarray(spread, jnp.float32)[:, None]
+    weight = density(ndtr(true)[:, None], _SHARES[None], jnp.maximum(wide, _LEAST_SPREAD))
+    whole = jnp.cumsum(likelihood * weight, axis=1)
+    share = uniform[:, None] * whole[:, -1:]
+    cell = jnp.sum(whole < share, axis=1)
+    begin = jnp.where(cell > 0, whole[jnp.arange(cell.size), cell - 1], 0.0)
+    size = whole[jnp.arange(cell.size), cell] - begin
+    within = (share[:, 0] - begin) / jnp.maximum(size, 1e-37)
+    drawn = ndtri((cell + within) / _SHARES.size)
+    return jnp.where(wide[:, 0] < _LEAST_SPREAD, true, drawn)
 
 
 def _looked_up(

@@ -57,6 +57,13 @@ def calibrate_command(
     discrepancy_factor: Annotated[
         float, typer.Option(help="On the standard deviation of the model's.")
     ] = 1.0,
+    parameter_error: Annotated[
+        str,
+        typer.Option(
+            help="Of the value with which MODEL does best about the true one: model (of its "
+            "validation), none, or shares of the range, theta_cap=0.1."
+        ),
+    ] = "model",
     representativeness: Annotated[
         str, typer.Option(help="Error of a point for its column, independent: swvl1=0.02.")
     ] = "",
@@ -146,6 +153,7 @@ def calibrate_command(
             model,
             discrepancy=discrepancy,
             factor=discrepancy_factor,
+            parameter_error=parameter_error,
             representativeness=numbers_of(representativeness, option="--representativeness"),
             ar1=numbers_of(ar1, option="--ar1"),
             ar1_days=ar1_days,

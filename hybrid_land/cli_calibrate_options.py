@@ -69,6 +69,7 @@ def errors_of(
     *,
     discrepancy: str,
     factor: float,
+    parameter_error: str,
     representativeness: Mapping[str, float],
     ar1: Mapping[str, float],
     ar1_days: float,
@@ -80,22 +81,24 @@ def errors_of(
         name: of the model, beside which its errors by lead and lag may stand.
         discrepancy: `model`, `none`, or standard deviations by observable.
         factor: on the model's own.
+        parameter_error: `model`, which goes with a discrepancy of that kind, `none`, or shares of
+            the range by parameter.
         representativeness: standard deviations by observable.
         ar1: the same, of errors that are correlated in time.
         ar1_days: their memory.
     """
     from calibration.covariance import Errors
     from hybrid_land.cli_assimilate_options import numbers_of
-    from hybrid_land.evaluation.error_covariance import FILE, load_errors
+    from hybrid_land.evaluation.error_covariance import FILE, ForecastErrors, load_errors
     from hybrid_land.models.store import model_directory
 
     given: dict[str, float] = {}
-    table = None
+    known: ForecastErrors | None = None
     if discrepancy == "model":
         rmse = getattr(model, "expected_error", ())
         given = {key: factor * deviation for key, deviation in rmse}
         if (model_directory(name) / FILE).is_file():
-            table = load_errors(name).table
+            known = load_errors(name)
     elif discrepancy != "none":
         given = numbers_of(discrepancy, option="--discrepancy")
     if factor != 1.0 and discrepancy != "model":
@@ -103,13 +106,19 @@ def errors_of(
             f"--discrepancy-factor {factor:g} with --discrepancy {discrepancy}, expected it with "
             "the model's own error; leave it out"
         )
+    parameters: Mapping[str, float] = {}
+    if parameter_error == "model":
+        parameters = {} if known is None else known.parameters
+    elif parameter_error != "none":
+        parameters = numbers_of(parameter_error, option="--parameter-error")
     return Errors(
         representativeness=representativeness,
         correlated=ar1,
         model=given,
         memory_days=ar1_days,
-        table=table,
+        table=None if known is None else known.table,
         table_factor=factor,
+        parameters=parameters,
     )
 
 

@@ -64,9 +64,10 @@ OPTIONS = {
     "observe": ["SOURCE...", "--data", "--out", "--product", "--overpass", "--rescale", "--json"],
     "calibrate": [
         *("MODEL", "DATA", "--obs", "--out", "--parameters", "--method", "--prior", "--structure"),
-        *("--covariates", "--discrepancy", "--discrepancy-factor", "--representativeness"),
-        *("--ar1", "--ar1-days", "--first-state", "--chains", "--warmup", "--draws", "--options"),
-        *("--predictions", "--checks", "--figures", "--restart", "--seed", "--json"),
+        *("--covariates", "--discrepancy", "--discrepancy-factor", "--parameter-error"),
+        *("--representativeness", "--ar1", "--ar1-days", "--first-state", "--chains", "--warmup"),
+        *("--draws", "--options", "--predictions", "--checks", "--figures", "--restart"),
+        *("--seed", "--json"),
     ],
     "sensitivity": [
         *("MODEL", "DATA", "--out", "--parameters", "--method", "--targets", "--at", "--ranges"),

@@ -64,6 +64,7 @@ def test_every_option_is_handed_over(toy_place, capsys, monkeypatch):
     monkeypatch.setattr(Weathered, "expected_error", (("swvl1", 0.004),), raising=False)
     handed = handed_over(
         f"{COMMAND} --prior theta_cap=normal:0.3:0.1 --discrepancy-factor 3 --predictions 8 "
+        "--parameter-error theta_cap=0.2 "
         "--representativeness swvl1=0.02 --ar1 swvl1=0.005 --ar1-days 5 --seed 3 "
         "--first-state spun-up:2 --structure pooled --covariates theta_sat --checks loo "
         f"--figures drawn --restart kept --warmup 30 {FEW}",
@@ -76,6 +77,7 @@ def test_every_option_is_handed_over(toy_place, capsys, monkeypatch):
         model={"swvl1": 3.0 * 0.004},
         memory_days=5.0,
         table_factor=3.0,
+        parameters={"theta_cap": 0.2},
     )
     assert handed["priors"] == {"theta_cap": Prior("normal", 0.3, 0.1)}
     assert handed["first_state"] == FirstState("spun-up", years=2)
@@ -92,11 +94,16 @@ def test_the_model_s_own_error_is_what_its_directory_says(toy_place, capsys, fac
     handed = handed_over(arguments, capsys, monkeypatch)
     in_python = Errors(table=load_errors("default").table, table_factor=factor)
     assert handed["errors"].table.identical(in_python.table)
+    assert handed["errors"].parameters == load_errors("default").parameters
+    assert 0.05 < handed["errors"].parameters["theta_cap"] < 0.2
     for name in describe_model("default")["validation_rmse"]:
         assert handed["errors"].described(name) == in_python.described(name)
         assert "by lead and lag" in in_python.described(name)
     low, high = handed["ranges"]["theta_cap"]["1"]
     assert 0.1 < low < high < 0.4
+    for left_out in ("--discrepancy none", "--parameter-error none"):
+        bare = COMMAND.replace("model", "default") + f" {left_out}"
+        assert handed_over(bare, capsys, monkeypatch)["errors"].parameters == {}
 
 
 def test_a_prior_beyond_the_trained_range_is_warned_of(toy_place, capsys):
@@ -231,6 +238,11 @@ MISTAKES = {
     ),
     "a factor of what is given": plain(
         f"{COMMAND} --discrepancy none --discrepancy-factor 2", "--discrepancy-factor 2", "leave"
+    ),
+    "a parameter error of nothing known": plain(
+        f"{COMMAND} --parameter-error theta_cup=0.1",
+        "parameter error of 'theta_cup'",
+        "expected one of theta_pwp, theta_cap",
     ),
     "an unknown option": plain(
         f"{COMMAND} --options depth=3", "--options: 'depth' is not one of nuts", "max_tree_depth"

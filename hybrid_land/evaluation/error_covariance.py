@@ -38,7 +38,8 @@ class ForecastErrors:
         table: dims `name` (all variables), `prognostic`, `prognostic_2`, `lead` and `lag` (steps):
             `mean` and `variance` `(lead, name)` in the variable's unit and its square,
             `correlation` `(lead, prognostic, prognostic_2)`, `autocorrelation` `(lag, name)`,
-            `samples` `(lead, name)`, `units` `(name)`; attribute `time_step`, s.
+            `samples` `(lead, name)`, `units` `(name)`; attribute `time_step`, s. Where it was
+            found (`benchmarks/parameter_error.py`) `parameter_error` `(parameter)`.
     """
 
     table: xr.Dataset
@@ -47,6 +48,20 @@ class ForecastErrors:
     def names(self) -> tuple[str, ...]:
         """Variables whose variance is known."""
         return tuple(map(str, self.table["name"].to_numpy()))
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Error of each parameter whose error is known, as a share of its range.
+
+        Standard deviation of the value with which the model does best about the true one.
+        """
+        if "parameter_error" not in self.table:
+            return {}
+        found = self.table["parameter_error"]
+        return {
+            str(name): float(value)
+            for name, value in zip(found["parameter"].to_numpy(), found.to_numpy(), strict=True)
+        }
 
     def variance(self, name: str, lead: int | float | np.ndarray) -> Float[np.ndarray, "..."]:
         """Variance of the error at a lead, or at many, in the square of the variable's unit.

@@ -1,16 +1,19 @@
 """`calibrate` from a Dataset to InferenceData: what it uses, what it records, what it refuses."""
 
 import json
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from assimilation import make_observations, read_observations
 from assimilation.observations import Observations
 from assimilation.operators import on_records
 from calibration import calibrate, summary
 from calibration.covariance import Errors
+from calibration.effective import density
 from calibration.experiment import FirstState
 from calibration.methods import METHODS
 from calibration.priors import Prior
@@ -271,3 +274,52 @@ def test_predictions_stand_beside_the_posterior(data, observations, handed):
     posterior = calibrate(Rained(), data, observations, predictions=6)
     assert posterior["posterior_predictive"]["swvl1"].sizes["column"] == 2
     assert {"prior_predictive", "observed_data", "log_likelihood"} <= set(posterior.groups())
+
+
+def test_a_posterior_is_wider_by_the_error_and_keeps_the_effective_values(data, observations):
+    options = {"method": "grid", "draws": 1000}
+    with_error = Errors(model={"swvl1": 0.005}, parameters={"theta_cap": 0.2})
+    bare = calibrate(
+        Rained(), data, observations, errors=replace(with_error, parameters={}), **options
+    )
+    wide = calibrate(Rained(), data, observations, errors=with_error, **options)
+    assert wide["posterior"].attrs["parameter_error"] == "theta_cap 0.2 of its range"
+    np.testing.assert_array_equal(
+        wide["unconstrained_posterior"]["z"], bare["unconstrained_posterior"]["z"]
+    )
+    u = ndtr(bare["unconstrained_posterior"]["z"].to_numpy()[:, :, 0]).reshape(-1, 2)
+    at = (np.arange(500) + 0.5) / 500
+    kernel = np.asarray(density(at[:, None], at[None], np.asarray(0.2)))
+    drawn, before = (
+        one["posterior"]["theta_cap"].to_numpy().reshape(-1, 2) for one in (wide, bare)
+    )
+    for column in range(2):
+        # Field capacity is linear in u: the prior is uniform.
+        scale, start = np.polyfit(u[:, column], before[:, column], 1)
+        weight = np.histogram(u[:, column], bins=np.linspace(0, 1, 501))[0] @ kernel
+        mean = np.sum(weight * at) / weight.sum()
+        spread = np.sqrt(np.sum(weight * (at - mean) ** 2) / weight.sum())
+        assert abs(drawn[:, column].mean() - (start + scale * mean)) < 0.06 * scale * spread
+        np.testing.assert_allclose(drawn[:, column].std(), scale * spread, rtol=0.05)
+        assert drawn[:, column].std() > 1.2 * before[:, column].std()
+
+
+def test_a_shared_posterior_holds_both(data, observations):
+    posterior = calibrate(
+        Rained(),
+        data,
+        observations,
+        method="grid",
+        structure="hierarchical",
+        draws=300,
+        errors=Errors(model={"swvl1": 0.005}, parameters={"theta_cap": 0.2}),
+    )
+    z = posterior["unconstrained_posterior"]["z"]
+    assert z.sizes == {"chain": 4, "draw": 300, "parameter": 1, "column": 2}
+    assert "effective" not in posterior["sample_stats"]
+    drawn = posterior["posterior"]["theta_cap"].to_numpy()
+    order = np.argsort(z.to_numpy()[:, :, 0].reshape(-1, 2), axis=0)
+    along = np.take_along_axis(drawn.reshape(-1, 2), order, axis=0)
+    # The effective value does not fix the true one, but goes with it.
+    assert (np.diff(along, axis=0) < 0.0).any(axis=0).all()
+    assert (along[-400:].mean(axis=0) > along[:400].mean(axis=0)).all()

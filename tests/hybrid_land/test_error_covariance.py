@@ -141,6 +141,11 @@ def test_files_come_back_the_same(found: ForecastErrors, tmp_path: Path) -> None
     assert str(again.table["units"].sel(name="stl1").item()) == "K"
     assert again.table.attrs["time_step"] == 21600.0
     np.testing.assert_array_equal(again.covariance(2), found.covariance(2))
+    assert again.parameters == {}
+    known = found.table.assign(parameter_error=("parameter", [0.25, 0.5]))
+    known = known.assign_coords(parameter=["theta_cap", "ksat"])
+    path = save_errors(ForecastErrors(known), tmp_path)
+    assert load_errors(path).parameters == {"theta_cap": 0.25, "ksat": 0.5}
 
 
 def test_mistakes_are_named(found: ForecastErrors, walk: xr.Dataset, tmp_path: Path) -> None:
