@@ -65,9 +65,9 @@ def calibrate(
         method: a name in `METHODS`.
         errors: beside those that the observations carry; by default what the model carries of
             its own error from its validation, nothing if it carries none. The errors by lead and
-            lag that lie beside a model's weights, and that the command line takes, are read by
-            its name: `Errors(table=load_errors("default").table)`, `load_errors` from
-            `hybrid_land.evaluation.error_covariance`.
+            lag that lie beside a model's weights, and that of its theta_cap, which the command line
+            takes, are read by its name: `Errors(table=known.table, parameters=known.parameters)`
+            with `known = load_errors("default")` from `hybrid_land.evaluation.error_covariance`.
         priors: by parameter.
         ranges: that the model was trained on, by parameter and soil type: the priors of what
             `priors` leaves out, and what it is measured by; the command line's are

@@ -130,7 +130,7 @@ def _of_true(
     def one(values: Float[Array, " place"], spread: Float[Array, ""]) -> Float[Array, " place"]:
         weight = density(_SHARES[:, None], _SHARES[None], spread)
         likelihood = jnp.exp(jnp.interp(ndtri(_SHARES), _TABLE, values))
-        found = jnp.log(jnp.maximum(weight @ likelihood / weight.sum(axis=1), 1e-37))
+        found = jnp.log(jnp.maximum(weight @ likelihood, 1e-37))
         return jnp.interp(ndtr(_TABLE), _SHARES, found)
 
     wide = jnp.asarray(spread, jnp.float32)
