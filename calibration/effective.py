@@ -11,6 +11,9 @@ The density is symmetric, so that both have the same prior, and a draw of the ef
 however it was found, becomes one of the true value by adding such an error. (Kennedy and O'Hagan
 2001, section 4, have an error of what is observed; this one is of what is sought, and no error of
 what is observed stands for it, since it lasts as long as the parameter acts.)
+
+Of columns that share a transfer function only method `grid` lets it be of the true values; with the
+other methods it is of the effective ones.
 """
 
 from collections.abc import Mapping, Sequence
