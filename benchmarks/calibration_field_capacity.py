@@ -74,6 +74,7 @@ from hybrid_land.variables import SOIL_WATER
 ROOT = Path(__file__).resolve().parents[1]
 ERROR = {"swvl1": 0.02, "slhf": 15.0}
 EVERY = {"swvl1": 12, "slhf": 13}  # records
+ENDS = 0.02  # of the prior, on either side
 YEAR = 1460
 GROUP = 54
 COVARIATES = ("theta_pwp", "theta_sat")  # of the transfer function
@@ -263,6 +264,8 @@ def scores(columns: dict[str, np.ndarray], data: xr.Dataset) -> dict[str, Any]:
     mixed = columns["rhat"] < 1.05
     inside = (columns["low"] <= actual) & (actual <= columns["high"])
     densest = (columns["densest_low"] <= actual) & (actual <= columns["densest_high"])
+    lowest, highest = map(np.asarray, field_capacity_range(parameters_from(data)))
+    inner = np.abs((actual - lowest) / (highest - lowest) - 0.5) < 0.5 - ENDS
 
     def of(where: np.ndarray) -> dict[str, float]:
         if not where.any():
@@ -284,6 +287,9 @@ def scores(columns: dict[str, np.ndarray], data: xr.Dataset) -> dict[str, Any]:
         "informative": of(informative),
         "informative_and_mixed": of(informative & mixed),
         "not_informative": of(~informative),
+        # Of which a central interval can tell; at an end of the prior none can.
+        "inner": of(inner),
+        "inner_informative": of(inner & informative),
         # Where the posterior itself promises the goal: 1.645 standard deviations are 10%.
         "promised": of(1.645 * columns["sd"] / span < 0.1),
         "prior_rmse": float(np.sqrt(np.mean((columns["prior_mean"] - actual) ** 2))),
