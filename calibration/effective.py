@@ -28,7 +28,6 @@ from calibration.priors import Prior, Values, parameters_of
 
 _QUANTILES = (np.arange(64) + 0.5) / 64
 _END = 1e-6  # of prior probability, beyond which a value is not told from its bound
-_IMAGES = (-2.0, 0.0, 2.0)  # of what is reflected at both ends
 
 
 def spreads(
@@ -105,9 +104,8 @@ def density(
         other: the other.
         spread: s, positive.
     """
-    images = [
-        jnp.exp(-np.sqrt(2.0) * jnp.abs(u - sign * other - image) / spread)
-        for image in _IMAGES
-        for sign in (1.0, -1.0)
-    ]
-    return jnp.stack(images).sum(axis=0)
+    scale = spread / np.sqrt(2.0)
+    apart, together = jnp.abs(u - other), u + other
+    # All images of a reflection at two ends, summed (a geometric series, whose factor is left out).
+    nearest = jnp.exp(-apart / scale) + jnp.exp(-together / scale)
+    return nearest + jnp.exp((apart - 2.0) / scale) + jnp.exp((together - 2.0) / scale)
