@@ -146,6 +146,8 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     statistics = posterior["sample_stats"]
     divergent = int(statistics["diverging"].sum()) if "diverging" in statistics else 0
     method, structure = draws.attrs.get("method", "nuts"), draws.attrs.get("structure", "column")
+    if error := draws.attrs.get("parameter_error", ""):
+        lines.append(f"counted: the value with which the model does best is off by {error}")
     walks = method in WALKING or (structure != "column" and method in SHARED)
     if not walks:
         lines.append("the draws are independent: no chain that could fail to mix")

@@ -284,6 +284,9 @@ def test_a_posterior_is_wider_by_the_error_and_keeps_the_effective_values(data, 
     )
     wide = calibrate(Rained(), data, observations, errors=with_error, **options)
     assert wide["posterior"].attrs["parameter_error"] == "theta_cap 0.2 of its range"
+    said = "counted: the value with which the model does best is off by theta_cap 0.2 of its range"
+    assert said in summary(wide)["words"].splitlines()
+    assert "counted" not in summary(bare)["words"]
     np.testing.assert_array_equal(
         wide["unconstrained_posterior"]["z"], bare["unconstrained_posterior"]["z"]
     )
