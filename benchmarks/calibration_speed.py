@@ -100,7 +100,7 @@ def make_problem(model: Any, folder: Path, *, each: int, parameters: tuple[str, 
     def join(*leaves: Any) -> Any:
         return jnp.concatenate(leaves, axis=-1)
 
-    fields = ("columns", "observed", "present", "log_scale")
+    fields = ("columns", "observed", "present", "log_scale", "spread")
     joined = {k: jax.tree.map(join, *[getattr(part, k) for part in parts]) for k in fields}
     return replace(parts[0], **joined)
 

@@ -12,7 +12,7 @@ interpolated in time and along the ring (their section 3.3), and the loop starts
 Prints for each number of points: the analyses' RMSE, forecast skill (the time in Lyapunov times, of
 1 / 1.67, until the normalised RMSE of forecasts from true states reaches 0.5), and the Lyapunov
 spectrum of the hybrid: the number of positive exponents (13 of the truth), the first one (1.67) and
-their sum.
+their sum; or that the filter diverged.
 
 Expected (Brajard et al. 2020, abstract and section 5): skill up to two Lyapunov times, the positive
 exponents retrieved, and skill that is lost abruptly below half of the points.
@@ -36,6 +36,7 @@ from assimilation.model_error.course import Twin, analysis_rmse, make_twin
 from assimilation.model_error.hybrid import make_hybrid
 from assimilation.model_error.networks import RingNetwork
 from assimilation.model_error.online import Online, fit_online
+from hybrid_land.errors import InputError
 from hybrid_land.interface import Diagnostics, Forcing, Model, Parameters, State
 from hybrid_land.rollout import rollout
 
@@ -195,7 +196,10 @@ def main() -> None:
     args = parser.parse_args()
     rows = []
     for observed in args.observed:
-        rows.append(experiment(args.seed, observed, args.cycles, args.sweeps))
+        try:
+            rows.append(experiment(args.seed, observed, args.cycles, args.sweeps))
+        except InputError as error:  # the filter with the hybrid of a round before
+            rows.append({"observed": observed, "diverged": str(error)})
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     if args.json:
         print(json.dumps({"rows": rows}))
@@ -203,6 +207,9 @@ def main() -> None:
     print("| observed | analysis RMSE | skill | positive exponents | first | sum of positive |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
+        if "diverged" in row:
+            print(f"| {row['observed']} | diverged | | | | |")
+            continue
         print(
             f"| {row['observed']} | {row['analysis_rmse'][-1]:.3f} | "
             f"{row['skill_lyapunov_times']:.2f} | {row['positive']} | "

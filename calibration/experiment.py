@@ -240,7 +240,7 @@ def problem_of(
         physical=physical,
         whitening=_whitening,
         records=seen.records,
-        spread=spreads(shares or {}, parameters, names=order, priors=spread_out),
+        spread=spreads(shares, parameters, names=order, priors=spread_out) if shares else None,
     )
 
 

@@ -326,3 +326,12 @@ def test_a_shared_posterior_holds_both(data, observations):
     # The effective value does not fix the true one, but goes with it.
     assert (np.diff(along, axis=0) < 0.0).any(axis=0).all()
     assert (along[-400:].mean(axis=0) > along[:400].mean(axis=0)).all()
+
+
+def test_a_problem_has_a_spread_only_where_a_parameter_has_an_error(data, observations, handed):
+    calibrate(Rained(), data, observations)
+    assert handed["problem"].spread is None
+    errors = Errors(model={"swvl1": 0.005}, parameters={"theta_cap": 0.2})
+    calibrate(Rained(), data, observations, errors=errors)
+    np.testing.assert_allclose(handed["problem"].spread, 0.2, rtol=1e-6)
+    assert handed["problem"].spread.shape == (1, 2)
