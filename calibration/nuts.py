@@ -5,16 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import arviz as az
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpyro.infer import NUTS
 from numpyro.infer.util import ParamInfo
 
 from calibration.checkpoint import as_tree, load_chains, mark_of, save_chains
 from calibration.problem import Problem, chosen_columns, log_posterior
 from hybrid_land.devices import over_devices
+from hybrid_land.errors import InputError
 
 _PRIOR_DRAWS = 24  # of each column, from which chains start
 _STEP, _SHORT_STEP = 1.4, 0.4  # in standard deviations, of one parameter
@@ -25,6 +27,7 @@ _ROUNDS = 2  # of importance sampling after the prior
 _WIDEN = 2.0  # of a round's draws beyond the weighted spread of those before
 _GAPS = 10.0  # between the draws of the round before, the least spread of a round's draws
 _AT_ONCE = 20  # transitions at most between reports of progress
+AGREED = 1.01  # R-hat below which chains count as agreeing (Vehtari et al. 2021)
 
 
 def nuts(
@@ -36,6 +39,7 @@ def nuts(
     draws: int = 300,
     max_tree_depth: int | None = None,
     target_acceptance: float = 0.8,
+    longer: int = 0,
     restart: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Float[np.ndarray, "chain draw parameter column"], dict[str, np.ndarray]]:
@@ -60,18 +64,27 @@ def nuts(
         max_tree_depth: of a trajectory, 2^depth - 1 steps at most; by default 6, and 1 for one
             parameter.
         target_acceptance: of the step size's adaptation.
+        longer: how often at most the chains of the columns in which they do not agree (R-hat of
+            1.01 or more) are made twice as long; of every two, four, ... draws the last is kept,
+            so that all columns have as many.
         restart: folder in which the chains are kept every 20 transitions or fewer; a run that
             finds there what one with the same data, key and options left goes on from it, to
             the same result, or to more draws.
         progress: called with transitions done and in all.
 
     Raises:
-        InputError: if `restart` holds another run's chains or cannot be written.
+        InputError: if `restart` holds another run's chains or cannot be written, or a single
+            chain is to be made longer until it agrees.
 
     Returns:
         Draws of the standard normal parameters; statistics of the sampler by name
         `[chain, draw, column]`.
     """
+    if longer < 0 or (longer and chains < 2):
+        raise InputError(
+            f"longer={longer} with {chains} chains, expected 0 or more, and two or more chains "
+            "that could agree; correct them"
+        )
     density = log_posterior(problem)
 
     def potential(z: Array, lane: Any) -> Array:
@@ -157,33 +170,89 @@ def nuts(
     move = over_devices(jax.vmap(advance, in_axes=(-1, 0, 0)), axes=(-1, 0, 0))
     decides = {"chains": chains, "warmup": warmup, "depth": depth, "accept": target_acceptance}
     mark = "" if restart is None else mark_of(problem, key, decides)
-    kept = None if restart is None else load_chains(restart, mark)
-    pieces: list[Any] = []
-    if kept is None:
-        chain, variance = at_first()
-    else:
-        like = jax.eval_shape(at_first)
-        of_piece = jax.eval_shape(jax.vmap(advance, in_axes=(-1, 0, 0)), lanes, like[1], like[0])[1]
-        state, drawn = kept[: (ours := len(jax.tree.leaves(like)))], kept[ours:]
-        chain, variance = as_tree(like, state)
-        pieces = [jax.tree.unflatten(jax.tree.structure(of_piece), drawn)]
-    done = sum(piece[0].shape[1] for piece in pieces)
-    while done < total:
-        chain, piece = move(lanes, variance, chain)
-        pieces.append(jax.device_get(piece))
-        done += at_once
-        if restart is not None:
-            so_far = jax.tree.map(lambda *x: np.concatenate(x, axis=1), *pieces)
-            save_chains(restart, mark, ((chain, variance), so_far))
-        if progress is not None:
-            progress(min(done, total), total)
 
-    def join(*leaves: np.ndarray) -> np.ndarray:
-        """`[lane, draw, ...]` of the pieces as `[chain, draw, ..., column]`."""
-        whole = np.concatenate(leaves, axis=1)[:, warmup:total]
-        return np.moveaxis(whole.reshape(count, chains, *whole.shape[1:]), 0, -1)
+    def kept(lanes: Any, begin: Callable[[], Any], folder: Path | None, mark: str) -> Any:
+        """Chains and their mass matrices as kept, with the draws made, or at their beginning."""
+        found = None if folder is None else load_chains(folder, mark)
+        if found is None:
+            return begin(), []
+        like = jax.eval_shape(begin)
+        made = jax.eval_shape(jax.vmap(advance, in_axes=(-1, 0, 0)), lanes, like[1], like[0])[1]
+        ours = len(jax.tree.leaves(like))
+        piece = jax.tree.unflatten(jax.tree.structure(made), found[ours:])
+        return as_tree(like, found[:ours]), [piece]
 
-    return jax.tree.map(join, *pieces)
+    def moved(
+        lanes: Any, state: Any, pieces: list[Any], end: int, folder: Path | None, mark: str
+    ) -> tuple[Any, list[Any]]:
+        """The same after as many transitions."""
+        chain, variance = state
+        done = sum(piece[0].shape[1] for piece in pieces)
+        while done < end:
+            chain, piece = move(lanes, variance, chain)
+            pieces = [*pieces, jax.device_get(piece)]
+            done += at_once
+            if folder is not None:
+                save_chains(folder, mark, ((chain, variance), _joined(pieces)))
+            if progress is not None:
+                progress(min(done, end), end)
+        return (chain, variance), pieces
+
+    folder = None if restart is None else Path(restart)
+    state, pieces = moved(lanes, *kept(lanes, at_first, folder, mark), total, folder, mark)
+    whole = jax.tree.map(lambda x: x[:, warmup:], _joined(pieces))
+    result = _by_chain(whole, chains=chains, draws=draws, every=1)
+    apart = _disagreeing(result[0]) if longer > 0 else np.arange(0)
+    if not apart.size:
+        return result
+    own = (apart[:, None] * chains + np.arange(chains)).ravel()
+    begun_at, whole = jax.tree.map(lambda x: x[own], (state, whole))
+    lanes = chosen_columns(problem, np.repeat(apart, chains)).lanes
+    folder = None if folder is None else folder / f"longer_{draws}"
+    mark = f"{mark} {draws} {apart.tolist()}"
+    state, pieces = kept(lanes, lambda: begun_at, folder, mark)
+    for doubling in range(1, longer + 1):
+        end = draws * 2**doubling - whole[0].shape[1]
+        state, pieces = moved(lanes, state, pieces, end, folder, mark)
+        more = _by_chain(_joined([whole, *pieces]), chains=chains, draws=draws, every=2**doubling)
+        if not _disagreeing(more[0]).size:
+            break
+    return jax.tree.map(lambda x, y: _replaced(x, apart, y), result, more)
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Draws `[lane, draw, ...]` of the pieces after one another."""
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *pieces)
+
+
+def _by_chain(whole: Any, *, chains: int, draws: int, every: int) -> Any:
+    """`[lane, draw, ...]` as `[chain, draw, ..., column]`, the last of each so many draws.
+
+    A transition diverged if any of those that it stands for did.
+    """
+
+    def thinned(x: np.ndarray) -> np.ndarray:
+        groups = x[:, : draws * every].reshape(-1, chains, draws, every, *x.shape[2:])
+        chosen = groups.any(axis=3) if x.dtype == bool else groups[:, :, :, -1]
+        return np.moveaxis(chosen, 0, -1)
+
+    return jax.tree.map(thinned, whole)
+
+
+def _disagreeing(
+    z: Float[np.ndarray, "chain draw parameter column"],
+) -> Int[np.ndarray, " apart"]:
+    """Columns of which a parameter's chains do not agree."""
+    columns = np.moveaxis(z, (3, 2), (0, 1))
+    rhat = np.array([[az.rhat(parameter) for parameter in column] for column in columns])
+    return np.flatnonzero(~(rhat < AGREED).all(axis=1))
+
+
+def _replaced(x: np.ndarray, columns: Int[np.ndarray, " apart"], by: np.ndarray) -> np.ndarray:
+    """The array with other values in some columns."""
+    x = x.copy()
+    x[..., columns] = by
+    return x
 
 
 def starts(

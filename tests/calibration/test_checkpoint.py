@@ -63,6 +63,34 @@ def test_a_finished_run_is_read_again_or_made_longer(problem, whole, tmp_path):
     np.testing.assert_array_equal(again, whole[0])
 
 
+def test_a_run_that_is_killed_while_chains_are_made_longer_goes_on(problem, tmp_path):
+    whole, statistics = run(problem, draws=12, longer=3)
+    short, _ = run(problem, draws=12)
+    assert (whole != short).any(axis=(0, 1, 2)).any()
+
+    def stop(done, end):
+        if (done, end) == (66, 84):  # of the third doubling
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, draws=12, longer=3, restart=tmp_path, progress=stop)
+    told = []
+    z, found = run(
+        problem,
+        draws=12,
+        longer=3,
+        restart=tmp_path,
+        progress=lambda done, end: told.append((done, end)),
+    )
+    assert told == [(77, 84), (84, 84)]
+    np.testing.assert_array_equal(z, whole)
+    for name, values in statistics.items():
+        np.testing.assert_array_equal(found[name], values)
+    # The chains that agree at once are still those of the run without, and are read as such.
+    again, _ = run(problem, draws=12, restart=tmp_path, progress=lambda *_: pytest.fail("no"))
+    np.testing.assert_array_equal(again, short)
+
+
 def test_chains_of_another_run_are_refused(problem, tmp_path):
     killed(problem, tmp_path, at=20)
     others: list[tuple[Problem, dict[str, Any]]] = [

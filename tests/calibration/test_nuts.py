@@ -14,6 +14,7 @@ from calibration.experiment import problem_of
 from calibration.nuts import nuts
 from calibration.priors import field_capacity_range
 from calibration.problem import Problem
+from hybrid_land.errors import InputError
 from hybrid_land.rollout import rollout
 from tests.toy import Buckets, case
 
@@ -242,3 +243,63 @@ def test_a_likelihood_that_is_rough_and_flat_is_crossed():
     assert statistics["acceptance_rate"].mean() > 0.3
     assert abs(z.std() - 1.0) < 0.04
     assert abs(z.mean()) < 0.04
+
+
+@pytest.fixture(scope="module")
+def slow():
+    """Five columns of which the last's density has two hills that chains seldom leave."""
+    far = jnp.asarray([0.0, 0.0, 0.0, 0.0, 1.0])
+
+    def expected(z, columns):
+        return (2.0 * columns["far"] * (z[0] ** 2 - 1.0))[None]
+
+    nothing = jnp.zeros((1, 5))
+    return Problem(
+        names=("theta_cap",),
+        columns={"far": far},
+        observed=nothing,
+        present=jnp.ones((1, 5)),
+        log_scale=nothing[0],
+        expected=expected,
+        physical=lambda z, columns: {"theta_cap": z[0]},
+    )
+
+
+def run_slow(problem, **options):
+    return nuts(problem, key=jax.random.key(3), chains=4, warmup=10, draws=100, **options)
+
+
+def agreement(z):
+    return np.array([az.rhat(z[:, :, 0, k]) for k in range(z.shape[-1])])
+
+
+def test_only_chains_that_do_not_agree_are_made_longer(slow):
+    short, _ = run_slow(slow)
+    before = agreement(short) < 1.01
+    assert list(before) == [True, True, False, True, False]
+    z, statistics = run_slow(slow, longer=4)
+    assert z.shape == short.shape
+    assert statistics["diverging"].shape == (4, 100, 5)
+    np.testing.assert_array_equal(z[..., before], short[..., before])
+    assert (agreement(z) < 1.01).all()
+    # Of 400 and more draws, the density's own share of draws between the hills.
+    grid = np.linspace(-4.0, 4.0, 4001)
+    density = np.exp(-0.5 * grid**2 - 2.0 * (grid**2 - 1.0) ** 2)
+    between = density[np.abs(grid) < 0.5].sum() / density.sum()
+    assert np.mean(np.abs(z[..., 4]) < 0.5) == pytest.approx(between, abs=0.05)
+
+
+def test_of_longer_chains_the_last_of_so_many_draws_is_kept(slow):
+    """One doubling: every second of the draws that the short chains have, then of those after."""
+    short, few = run_slow(slow)
+    z, many = run_slow(slow, longer=1)
+    np.testing.assert_array_equal(z[:, :50, 0, 4], short[:, 1::2, 0, 4])
+    np.testing.assert_array_equal(
+        many["diverging"][:, :50, 4], few["diverging"][..., 4].reshape(4, 50, 2).any(axis=2)
+    )
+
+
+@pytest.mark.parametrize("options", [{"longer": -1}, {"longer": 2, "chains": 1}])
+def test_one_chain_cannot_be_made_longer_until_it_agrees(slow, options):
+    with pytest.raises(InputError, match="expected 0 or more, and two or more chains"):
+        nuts(slow, key=jax.random.key(0), draws=20, **options)
