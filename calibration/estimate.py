@@ -66,8 +66,7 @@ def calibrate(
         errors: beside those that the observations carry; by default what the model carries of
             its own error from its validation, nothing if it carries none. The errors by lead and
             lag that lie beside a model's weights, and that of its theta_cap, which the command line
-            takes, are read by its name: `Errors(table=known.table, parameters=known.parameters)`
-            with `known = load_errors("default")` from `hybrid_land.evaluation.error_covariance`.
+            takes, are `hybrid_land.any_model.own_errors(model, "default")`.
         priors: by parameter.
         ranges: that the model was trained on, by parameter and soil type: the priors of what
             `priors` leaves out, and what it is measured by; the command line's are
@@ -201,8 +200,8 @@ def posterior_of(
     """Run a method on a problem, and put its draws and the prior's into InferenceData.
 
     The posterior is of the true values. Draws of the effective ones, with which the model does best
-    (`calibration.effective`), are its group `unconstrained_posterior`, as standard normal
-    parameters, from which `calibration.checks` begins and predictions are made.
+    and is to be run (`calibration.effective`), are its group `unconstrained_posterior`, by name
+    and, from which `calibration.checks` begins, as standard normal parameters `z`.
 
     Args:
         problem: of all columns.
@@ -240,8 +239,13 @@ def posterior_of(
     prior = problem.parameters(before)
     chains = {name: x.reshape(z.shape[0], z.shape[1], count) for name, x in values.items()}
     posterior = make_posterior(chains | common, statistics, prior, data, facts=facts)
+    own = problem.parameters(z.reshape(draws, *z.shape[2:]))
     standard = xr.Dataset(
-        {"z": (("chain", "draw", "parameter", "column"), z)},
+        {"z": (("chain", "draw", "parameter", "column"), z)}
+        | {
+            name: (("chain", "draw", "column"), x.reshape(*z.shape[:2], count))
+            for name, x in own.items()
+        },
         coords={"parameter": list(problem.names)},
     )
     posterior.add_groups(unconstrained_posterior=standard)

@@ -9,13 +9,13 @@ import numpy as np
 import xarray as xr
 
 from calibration.methods import SHARED, WALKING
+from calibration.nuts import AGREED
 from hybrid_land.data.files import atomic_path
 from hybrid_land.errors import InputError
 from hybrid_land.variables import VARIABLES
 
 INTERVAL = 0.9
 _DIMS = {0: (), 1: ("column",), 2: ("chain", "draw"), 3: ("chain", "draw", "column")}
-_AGREED = 1.01  # R-hat below which chains count as agreeing (Vehtari et al. 2021)
 _MIXED = 1.05  # R-hat from which draws are no posterior: that of short, sound chains is below
 _LISTED = 5  # columns that are named of many
 _LESS_SURE = "a --discrepancy that leaves the model less sure"
@@ -107,7 +107,8 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
 
     Returns:
         By parameter `mean`, `sd`, `low`, `high` (the central 90%), `rhat` and `ess`, lists over
-        columns, or of one number for what columns share; `divergences`; `unfit`, why the draws
+        columns, or of one number for what columns share, and `own_mean`, of the value with which
+        the model is to be run (`calibration.effective`); `divergences`; `unfit`, why the draws
         are no posterior (chains that did not mix, a method that did not converge in a column),
         empty if they may be one, and `remedy`, what to do then; and `words`, which say whether
         the chains agree and what to do if they do not.
@@ -117,6 +118,8 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     result: dict[str, Any] = {}
     lines, worst = [], 1.0
     single = draws.sizes["chain"] < 2
+    error = draws.attrs.get("parameter_error", "")
+    effective = getattr(posterior, "unconstrained_posterior", {})
     for key in draws.data_vars:
         values = draws[key]
         shared = "column" not in values.dims
@@ -133,39 +136,45 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
             "rhat": rhat,
             "ess": np.asarray([az.ess(column) for column in each]),
         }
+        if key in effective:
+            row["own_mean"] = effective[key].mean(("chain", "draw")).to_numpy()
         result[str(key)] = {name: [float(x) for x in column] for name, column in row.items()}
         # It is NaN where draws are not finite or never move, which is no agreement.
         worst = max(worst, float(np.nan_to_num(rhat, nan=np.inf).max())) if not single else worst
         units = values.attrs.get("units", "")
+        named = key in effective and key in error.split()
         labels = draws["column"].to_numpy() if "column" in draws.coords else range(len(low))
         for i, label in enumerate(["all columns"] if shared else labels):
             lines.append(
                 f"{label if shared else f'column {label}'}: {key} {row['mean'][i]:.3g} {units}, "
                 f"90% in [{low[i]:.3g}, {high[i]:.3g}]"
+                + (f"; the model's own {row['own_mean'][i]:.3g}" if named else "")
             )
     statistics = posterior["sample_stats"]
     divergent = int(statistics["diverging"].sum()) if "diverging" in statistics else 0
     method, structure = draws.attrs.get("method", "nuts"), draws.attrs.get("structure", "column")
-    if error := draws.attrs.get("parameter_error", ""):
-        lines.append(f"counted: the value with which the model does best is off by {error}")
+    if error:
+        lines.append(f"counted: the model's own, with which it does best, is off by {error}")
+    more = "give more --warmup and --draws"
+    if method == "nuts":
+        more += ", or --options longer=3"
     walks = method in WALKING or (structure != "column" and method in SHARED)
     if not walks:
         lines.append("the draws are independent: no chain that could fail to mix")
     elif single:
         lines.append("one chain: whether it has converged is not known; run 4")
-    elif worst < _AGREED:
+    elif worst < AGREED:
         lines.append(f"the chains agree (largest R-hat {worst:.3f})")
     else:
         lines.append(
-            f"the chains do not agree (largest R-hat {worst:.3f}, expected below {_AGREED}): "
-            "give more --warmup and --draws"
+            f"the chains do not agree (largest R-hat {worst:.3f}, expected below {AGREED}): {more}"
         )
     unfit, remedy = _not_converged(posterior)
     if unfit:
         lines.append(f"{unfit}: {remedy}")
     if walks and not single and worst > _MIXED:
         unfit = f"the chains did not mix: largest R-hat {worst:.3f}, expected below {_MIXED}"
-        remedy = f"give more --warmup and --draws, or {_LESS_SURE}"
+        remedy = f"{more}, or {_LESS_SURE}"
     if divergent:
         lines.append(f"{divergent} transitions diverged: the tails are less sure than they look")
     said = {"unfit": unfit, "remedy": remedy, "words": "\n".join(lines)}

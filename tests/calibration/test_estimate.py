@@ -284,9 +284,20 @@ def test_a_posterior_is_wider_by_the_error_and_keeps_the_effective_values(data, 
     )
     wide = calibrate(Rained(), data, observations, errors=with_error, **options)
     assert wide["posterior"].attrs["parameter_error"] == "theta_cap 0.2 of its range"
-    said = "counted: the value with which the model does best is off by theta_cap 0.2 of its range"
-    assert said in summary(wide)["words"].splitlines()
-    assert "counted" not in summary(bare)["words"]
+    found, without = summary(wide), summary(bare)
+    *columns, counted = found["words"].splitlines()[:3]
+    assert found["theta_cap"]["own_mean"] == without["theta_cap"]["mean"]
+    assert found["theta_cap"]["own_mean"] != found["theta_cap"]["mean"]
+    for line, own in zip(columns, found["theta_cap"]["own_mean"], strict=True):
+        assert line.endswith(f"]; the model's own {own:.3g}")
+    assert counted == (
+        "counted: the model's own, with which it does best, is off by theta_cap 0.2 of its range"
+    )
+    assert "counted" not in without["words"]
+    assert "own" not in without["words"]
+    np.testing.assert_array_equal(
+        wide["unconstrained_posterior"]["theta_cap"], bare["posterior"]["theta_cap"]
+    )
     np.testing.assert_array_equal(
         wide["unconstrained_posterior"]["z"], bare["unconstrained_posterior"]["z"]
     )
@@ -321,6 +332,8 @@ def test_a_shared_posterior_holds_both(data, observations):
     assert z.sizes == {"chain": 4, "draw": 300, "parameter": 1, "column": 2}
     assert "effective" not in posterior["sample_stats"]
     drawn = posterior["posterior"]["theta_cap"].to_numpy()
+    own = posterior["unconstrained_posterior"]["theta_cap"].to_numpy()
+    assert (np.argsort(own, axis=None) == np.argsort(z.to_numpy()[:, :, 0], axis=None)).mean() > 0.9
     order = np.argsort(z.to_numpy()[:, :, 0].reshape(-1, 2), axis=0)
     along = np.take_along_axis(drawn.reshape(-1, 2), order, axis=0)
     # The effective value does not fix the true one, but goes with it.

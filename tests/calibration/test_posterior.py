@@ -105,7 +105,7 @@ def test_chains_that_disagree_in_one_column_are_warned_of(draws):
     worst = found["theta_cap"]["rhat"][1]
     assert found["words"].splitlines()[-1] == (
         f"the chains do not agree (largest R-hat {worst:.3f}, expected below 1.01): "
-        "give more --warmup and --draws"
+        "give more --warmup and --draws, or --options longer=3"
     )
 
 
