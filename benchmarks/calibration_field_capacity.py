@@ -2,7 +2,7 @@
 
     python benchmarks/calibration_field_capacity.py [MODEL] --observed swvl1|swvl1,slhf
         [--method nuts|grid] [--draws 200] [--groups 4] [--data train|withheld] [--factor 1]
-        [--structure column|pooled|hierarchical] [--twin] [--out DIR]
+        [--structure column|pooled|hierarchical] [--twin] [--again FILE --longer 3] [--out DIR]
 
 Truth: the 24 places times 9 values of theta_cap of `ecland_theta_cap.nc`, first year. Observed
 every 3 days: swvl1 of ECLand plus noise of 0.02 m3 m-3; and, with slhf, the mean latent heat flux
@@ -15,6 +15,8 @@ from training, of the wide files, each place with its own theta_cap.
 Chains are those of `calibration.nuts` for one parameter, one leapfrog step a transition. Columns go
 through in random order in groups of 54, each of which is kept in `--out`, so that a killed run goes
 on (with other `--draws`, if they are given) and a part of the groups is a fair sample of all.
+`--again`: the JSON of such a run; only its columns with an R-hat of 1.01 or more are drawn anew, by
+chains that are made longer until they agree, and take the place of what they had.
 
 With `--structure pooled` or `hierarchical` the 24 places of each of the nine values are calibrated
 together (`--method grid`, by `calibration.shared_quadrature`): a transfer function from theta_pwp
@@ -53,17 +55,17 @@ from calibration.covariance import Errors
 from calibration.effective import true_values
 from calibration.experiment import land_problem
 from calibration.hierarchy import share
-from calibration.nuts import nuts
+from calibration.nuts import AGREED, nuts
 from calibration.priors import field_capacity_range
 from calibration.problem import Problem, chosen_columns, with_observations
 from calibration.quadrature import grid
 from calibration.shared_quadrature import shared_grid
+from hybrid_land.any_model import own_errors
 from hybrid_land.columns import parameters_from
 from hybrid_land.data import flatten_members, load
 from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.data.netcdf import open_netcdf
 from hybrid_land.devices import use_cores
-from hybrid_land.evaluation.error_covariance import load_errors
 from hybrid_land.interface import Model
 from hybrid_land.models.store import describe_model, load_model
 from hybrid_land.simulation import simulate
@@ -127,8 +129,7 @@ def problem_for(
     seen = read_observations(xr.merge(tables, join="outer"), first)
     errors = Errors()
     if factor > 0.0:
-        known = load_errors(name)
-        errors = Errors(table=known.table, table_factor=factor, parameters=known.parameters)
+        errors = own_errors(model, name, factor=factor)
     return land_problem(model, first, seen, parameters=("theta_cap",), errors=errors)
 
 
@@ -358,12 +359,16 @@ def main() -> None:
     parser.add_argument("--factor", type=float, default=1.0, help="0: the model is right")
     parser.add_argument("--twin", action="store_true", help="observe the emulator instead")
     parser.add_argument("--warmup", type=int, default=10)
+    parser.add_argument("--longer", type=int, default=0, help="doublings of chains that disagree")
+    parser.add_argument("--again", type=Path, default=None, help="JSON of a run to mend")
     parser.add_argument("--out", type=Path, default=Path("calibration-field-capacity"))
     options = parser.parse_args()
     if options.structure != "column" and options.groups is not None:
         parser.error("--groups are of columns that share nothing; leave it out")
     if options.structure != "column" and options.method != "grid":
         parser.error("what columns share is found by --method grid; give it")
+    if options.again is not None and (options.method != "nuts" or not options.longer):
+        parser.error("--again is of chains that are made longer; give --method nuts and --longer")
     use_cores()
     folder = make_folder(options.out)
     observed = options.observed.split(",")
@@ -385,7 +390,7 @@ def main() -> None:
         label += f"_factor{options.factor:g}"
     if options.twin:
         label += "_twin"
-    run = partial(nuts, draws=options.draws, warmup=options.warmup)
+    run = partial(nuts, draws=options.draws, warmup=options.warmup, longer=options.longer)
     if options.method == "grid":
         run = partial(grid, draws=options.draws)
     if options.structure != "column":
@@ -393,8 +398,19 @@ def main() -> None:
         pooled = options.structure == "pooled"
         run = partial(together, values=values, pooled=pooled, draws=options.draws)
         label += f"_{options.structure}"
-    pieces = drawn(problem, run, folder=folder, label=label, group=group)
-    columns = by_column(problem, pieces, data["clim_theta_cap"].to_numpy())
+    actual = data["clim_theta_cap"].to_numpy()
+    if options.again is None:
+        pieces = drawn(problem, run, folder=folder, label=label, group=group)
+        columns = by_column(problem, pieces, actual)
+    else:
+        label += "_again"
+        known = json.loads(options.again.read_text())["by_column"]
+        columns = {name: np.asarray(values) for name, values in known.items()}
+        apart = np.flatnonzero(columns["rhat"] >= AGREED)
+        some = chosen_columns(problem, apart)
+        pieces = drawn(some, run, folder=folder, label=label)
+        for name, values in by_column(some, pieces, actual[apart]).items():
+            columns[name][apart] = values
     found = scores(columns, data) | {"observed": observed}
     found["seconds"] = sum(float(piece["spent"]) for piece in pieces)
     for name in ("common_rhat", "common_diverging"):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from hybrid_land.weights import DESCRIPTION, WEIGHTS
 
 if TYPE_CHECKING:
     from assimilation.model_error import Hybrid
+    from calibration.covariance import Errors
 
 _BASE = "base"  # folder of the model that is corrected, in the hybrid's
 
@@ -60,6 +62,29 @@ def trained_ranges(name: str | Path) -> dict[str, dict[str, list[float]]]:
         base = described.get("base", {}).get("name")
         return {} if base is None else trained_ranges(folder / _BASE if base == _BASE else base)
     return described.get("parameter_ranges", {})
+
+
+def own_errors(model: Model, name: str | Path, *, factor: float = 1.0) -> "Errors":
+    """What a calibration counts of a model's own error, as its validation measured it.
+
+    That is the error of what is observed, by lead and lag where `errors.nc` lies beside the
+    weights, as one number by variable where not, and how far the parameters with which the model
+    does best lie from the true ones; nothing of a model that says neither.
+
+    Args:
+        model: as loaded.
+        name: that it was loaded by, or its directory.
+        factor: on the standard deviations of what is observed.
+    """
+    from calibration.covariance import Errors
+    from hybrid_land.evaluation.error_covariance import FILE, load_errors
+
+    rmse = getattr(model, "expected_error", ())
+    own = Errors(model={key: factor * value for key, value in rmse}, table_factor=factor)
+    if not (store.model_directory(name) / FILE).is_file():
+        return own
+    known = load_errors(name)
+    return replace(own, table=known.table, parameters=known.parameters)
 
 
 def save_learnt(

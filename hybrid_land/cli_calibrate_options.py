@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,37 +89,27 @@ def errors_of(
         ar1_days: their memory.
     """
     from calibration.covariance import Errors
+    from hybrid_land.any_model import own_errors
     from hybrid_land.cli_assimilate_options import numbers_of
-    from hybrid_land.evaluation.error_covariance import FILE, ForecastErrors, load_errors
-    from hybrid_land.models.store import model_directory
 
-    given: dict[str, float] = {}
-    known: ForecastErrors | None = None
-    if discrepancy == "model":
-        rmse = getattr(model, "expected_error", ())
-        given = {key: factor * deviation for key, deviation in rmse}
-        if (model_directory(name) / FILE).is_file():
-            known = load_errors(name)
-    elif discrepancy != "none":
-        given = numbers_of(discrepancy, option="--discrepancy")
     if factor != 1.0 and discrepancy != "model":
         raise InputError(
             f"--discrepancy-factor {factor:g} with --discrepancy {discrepancy}, expected it with "
             "the model's own error; leave it out"
         )
-    parameters: Mapping[str, float] = {}
-    if parameter_error == "model":
-        parameters = {} if known is None else known.parameters
-    elif parameter_error != "none":
-        parameters = numbers_of(parameter_error, option="--parameter-error")
-    return Errors(
-        representativeness=representativeness,
-        correlated=ar1,
-        model=given,
-        memory_days=ar1_days,
-        table=None if known is None else known.table,
-        table_factor=factor,
-        parameters=parameters,
+    if discrepancy == "model":
+        found = own_errors(model, name, factor=factor)
+    elif discrepancy == "none":
+        found = Errors()
+    else:
+        found = Errors(model=numbers_of(discrepancy, option="--discrepancy"))
+    if parameter_error == "none":
+        found = replace(found, parameters={})
+    elif parameter_error != "model":
+        given = numbers_of(parameter_error, option="--parameter-error")
+        found = replace(found, parameters=given)
+    return replace(
+        found, representativeness=representativeness, correlated=ar1, memory_days=ar1_days
     )
 
 

@@ -34,7 +34,7 @@ _EACH = 4  # of as many draws one is checked, at a quarter of the time
 _SEED = 3
 
 
-def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Part:
+def field_capacity(model: Model, runs: xr.Dataset, *, errors: Errors, out: Path, say: Say) -> Part:
     """Estimate theta_cap of ECLand's own runs from noisy soil moisture of two layers, by NUTS.
 
     The data that the estimate sees name another theta_cap: the prior depends on the wilting point
@@ -43,6 +43,7 @@ def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Pa
     Args:
         model: the emulator.
         runs: ECLand, dims `(time, member, column)`.
+        errors: the model's own.
         out: folder for `calibration_observations.nc`, `posterior.nc` and the figures.
         say: told what goes on.
     """
@@ -54,7 +55,6 @@ def field_capacity(model: Model, runs: xr.Dataset, *, out: Path, say: Say) -> Pa
     save(observed, out / "calibration_observations.nc")
     blind = truth.assign(clim_theta_cap=truth["clim_theta_cap"] * 0.0 + float(true.mean()))
     seen = read_observations(observed, blind)
-    errors = Errors(model=dict(getattr(model, "expected_error", ())))
     say("compiling")
     posterior = calibrate(
         model,
@@ -137,8 +137,9 @@ def _section(metrics: dict, out: Path) -> Section:
             f"observed every {_EVERY // 4} days for {days} days with noise of "
             f"{_NOISE['swvl1']:g} m³ m⁻³, as by probes. NUTS drew four chains from the "
             "posterior of each column's theta_cap, with the gradient through the emulator's "
-            "rollout and the emulator's own error, as its validation measured it, in the "
-            "likelihood. The prior is uniform between bounds from wilting point and "
+            "rollout and the emulator's own error, as its validation measured it: of soil "
+            "moisture by lead and lag, and of the theta_cap with which it does best about "
+            "ECLand's. The prior is uniform between bounds from wilting point and "
             "saturation; the first state is given."
         ),
         findings=calibration_findings(metrics),

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from hybrid_land.any_model import own_errors
 from hybrid_land.data.files import atomic_path, make_folder
 from hybrid_land.data.samples import load_sample
 from hybrid_land.demo.answer_to_field_capacity import answer_to_field_capacity
@@ -127,11 +128,14 @@ def _answer(
     _, sample, question = _QUESTIONS[key]
     begun = time.monotonic()
     say(key, "loading")
+    emulator = load_model(model)
+    given = {"errors": own_errors(emulator, model)} if question is field_capacity else {}
     part = question(
-        load_model(model),
+        emulator,
         load_sample(sample).load(),
         out=folder,
         say=lambda text: say(key, text),
+        **given,
     )
     return part, round(time.monotonic() - begun, 1)
 

@@ -1,5 +1,6 @@
 """The statistics of forecast errors: those of a toy are recovered, files come back the same."""
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hybrid_land.any_model import own_errors
 from hybrid_land.data.samples import load_sample
 from hybrid_land.errors import InputError
 from hybrid_land.evaluation.error_covariance import (
@@ -16,6 +18,7 @@ from hybrid_land.evaluation.error_covariance import (
     save_errors,
 )
 from hybrid_land.interface import Diagnostics, Forcing, Parameters, State
+from hybrid_land.models.store import load_model, model_directory
 from hybrid_land.variables import FORCING
 
 LEADS = (1, 4, 16)
@@ -163,3 +166,20 @@ def test_mistakes_are_named(found: ForecastErrors, walk: xr.Dataset, tmp_path: P
     walk[["stl1"]].to_netcdf(tmp_path / "other.nc")
     with pytest.raises(InputError, match=r"other\.nc: form None, expected 1"):
         load_errors(tmp_path / "other.nc")
+
+
+def test_what_a_model_s_directory_says_of_its_error_is_what_a_calibration_counts(tmp_path):
+    model = load_model("small")
+    folder = shutil.copytree(model_directory("small"), tmp_path / "copy")
+    known = load_errors("small")
+    for name in ("small", folder):
+        found = own_errors(model, name, factor=2.0)
+        assert found.table is not None
+        assert found.table.identical(known.table)
+        assert (found.table_factor, found.parameters) == (2.0, known.parameters)
+    (folder / "errors.nc").unlink()
+    bare = own_errors(model, folder, factor=2.0)
+    assert (bare.table, bare.parameters) == (None, {})
+    expected = dict(model.expected_error)
+    assert bare.model == {name: 2.0 * error for name, error in expected.items()}
+    assert bare.model["swvl1"] > 0.0
