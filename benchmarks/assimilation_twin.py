@@ -250,7 +250,7 @@ def main() -> None:
         }
     }
     for name in options.methods.split(";"):
-        chosen = _CHOICES | {"window_days": options.window_days} | RUNS[name]
+        chosen: dict[str, Any] = _CHOICES | {"window_days": options.window_days} | RUNS[name]
         method, window_days = chosen.pop("method"), chosen.pop("window_days")
         control = chosen.get("control", SOIL_WATER)
         known = background_root(control, deviation=deviation, length=length)

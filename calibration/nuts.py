@@ -199,7 +199,8 @@ def nuts(
         return (chain, variance), pieces
 
     folder = None if restart is None else Path(restart)
-    state, pieces = moved(lanes, *kept(lanes, at_first, folder, mark), total, folder, mark)
+    state, pieces = kept(lanes, at_first, folder, mark)
+    state, pieces = moved(lanes, state, pieces, total, folder, mark)
     whole = jax.tree.map(lambda x: x[:, warmup:], _joined(pieces))
     result = _by_chain(whole, chains=chains, draws=draws, every=1)
     apart = _disagreeing(result[0]) if longer > 0 else np.arange(0)
@@ -233,7 +234,7 @@ def _by_chain(whole: Any, *, chains: int, draws: int, every: int) -> Any:
 
     def thinned(x: np.ndarray) -> np.ndarray:
         groups = x[:, : draws * every].reshape(-1, chains, draws, every, *x.shape[2:])
-        chosen = groups.any(axis=3) if x.dtype == bool else groups[:, :, :, -1]
+        chosen = groups.max(axis=3) if x.dtype == bool else groups[:, :, :, -1]
         return np.moveaxis(chosen, 0, -1)
 
     return jax.tree.map(thinned, whole)

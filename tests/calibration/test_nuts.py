@@ -247,11 +247,11 @@ def test_a_likelihood_that_is_rough_and_flat_is_crossed():
 
 @pytest.fixture(scope="module")
 def slow():
-    """Five columns of which the last's density has two hills that chains seldom leave."""
+    """Five columns of which the last's density has two hills, seldom left, and cliffs beyond."""
     far = jnp.asarray([0.0, 0.0, 0.0, 0.0, 1.0])
 
     def expected(z, columns):
-        return (2.0 * columns["far"] * (z[0] ** 2 - 1.0))[None]
+        return (columns["far"] * (2.0 * (z[0] ** 2 - 1.0) + 60.0 * (z[0] ** 2 > 6.0)))[None]
 
     nothing = jnp.zeros((1, 5))
     return Problem(
@@ -277,7 +277,9 @@ def test_only_chains_that_do_not_agree_are_made_longer(slow):
     short, _ = run_slow(slow)
     before = agreement(short) < 1.01
     assert list(before) == [True, True, False, True, False]
-    z, statistics = run_slow(slow, longer=4)
+    ends = []
+    z, statistics = run_slow(slow, longer=6, progress=lambda _, end: ends.append(end))
+    assert max(ends) < 100 * 2**6 - 110  # they agreed before
     assert z.shape == short.shape
     assert statistics["diverging"].shape == (4, 100, 5)
     np.testing.assert_array_equal(z[..., before], short[..., before])
@@ -294,6 +296,7 @@ def test_of_longer_chains_the_last_of_so_many_draws_is_kept(slow):
     short, few = run_slow(slow)
     z, many = run_slow(slow, longer=1)
     np.testing.assert_array_equal(z[:, :50, 0, 4], short[:, 1::2, 0, 4])
+    assert few["diverging"][:, ::2, 4].any()
     np.testing.assert_array_equal(
         many["diverging"][:, :50, 4], few["diverging"][..., 4].reshape(4, 50, 2).any(axis=2)
     )
