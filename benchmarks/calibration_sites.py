@@ -9,8 +9,9 @@ theta_cap and theta_pwp can do about a probe's climate is the question.
 
 Errors: 0.01 m3 m-3 of the probe, independent, and 0.03 of a probe for a field (Cosh et al. 2016,
 Vadose Zone J. 15(4)) that lasts, AR(1) in 10 days, as field and probe dry apart; 0.01 of the
-emulator with a memory of 30 days. Priors: what the model was trained on for the site's soil type.
-The first state is that of the site's data. No number was tuned on these sites.
+emulator with a memory of 30 days, and that of its theta_cap about the true one (`errors.nc`).
+Priors: what the model was trained on for the site's soil type. The first state is that of the
+site's data. No number was tuned on these sites.
 
 Before is the site's own parameters and the prior, after the posterior: scores of the run with the
 parameters' mean, and the share of the probe's values within the 90% interval of the predictions.
@@ -35,7 +36,7 @@ from assimilation import read_observations
 from assimilation.probe import at_depth, probe_name
 from calibration import calibrate, summary
 from calibration.covariance import Errors
-from hybrid_land.any_model import load_model, trained_ranges
+from hybrid_land.any_model import load_model, own_errors, trained_ranges
 from hybrid_land.devices import use_cores
 from hybrid_land.interface import Model
 from hybrid_land.simulation import simulate
@@ -86,15 +87,19 @@ def calibrated(site: str, name: str, model: Model, folder: Path, **method: Any) 
         parameters=NAMES,
         **method,
         errors=Errors(
-            correlated={observable: FIELD}, model={observable: MODEL_ERROR}, memory_days=10.0
+            correlated={observable: FIELD},
+            model={observable: MODEL_ERROR},
+            memory_days=10.0,
+            parameters=own_errors(model, name).parameters,
         ),
         ranges=trained_ranges(name),
     )
     spent = time.monotonic() - begin
     own = {key: case["data"][f"clim_{key}"].to_numpy().astype(float) for key in NAMES}
     groups = {}
-    for group in ("prior", "posterior"):
-        drawn = posterior[group].stack(sample=("chain", "draw"))
+    # Runs are made with the model's own values.
+    for group, values in (("prior", "prior"), ("posterior", "unconstrained_posterior")):
+        drawn = posterior[values][list(NAMES)].stack(sample=("chain", "draw"))
         flat = {key: drawn[key].to_numpy().reshape(-1) for key in NAMES}
         every = max(1, len(flat[NAMES[0]]) // DRAWS)
         groups[group] = {key: x[::every][:DRAWS] for key, x in flat.items()}
