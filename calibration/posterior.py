@@ -108,7 +108,8 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
     Returns:
         By parameter `mean`, `sd`, `low`, `high` (the central 90%), `rhat` and `ess`, lists over
         columns, or of one number for what columns share, and `own_mean`, of the value with which
-        the model is to be run (`calibration.effective`); `divergences`; `unfit`, why the draws
+        the model is to be run (`calibration.effective`): chains walk in that, and `rhat` and `ess`
+        are of it; `divergences`; `unfit`, why the draws
         are no posterior (chains that did not mix, a method that did not converge in a column),
         empty if they may be one, and `remedy`, what to do then; and `words`, which say whether
         the chains agree and what to do if they do not.
@@ -126,23 +127,25 @@ def summary(posterior: az.InferenceData) -> dict[str, Any]:
         whole = values.expand_dims("column") if shared else values
         each = whole.transpose("column", "chain", "draw").to_numpy()
         low, high = np.quantile(each, [tail, 1.0 - tail], axis=(1, 2))
+        own = effective[key].transpose("column", "chain", "draw") if key in effective else None
+        walked = each if own is None else own.to_numpy()
         with np.errstate(divide="ignore", invalid="ignore"):
-            rhat = np.asarray([np.nan if single else az.rhat(column) for column in each])
+            rhat = np.asarray([np.nan if single else az.rhat(column) for column in walked])
         row = {
             "mean": each.mean(axis=(1, 2)),
             "sd": each.std(axis=(1, 2)),
             "low": low,
             "high": high,
             "rhat": rhat,
-            "ess": np.asarray([az.ess(column) for column in each]),
+            "ess": np.asarray([az.ess(column) for column in walked]),
         }
-        if key in effective:
-            row["own_mean"] = effective[key].mean(("chain", "draw")).to_numpy()
+        if own is not None:
+            row["own_mean"] = walked.mean(axis=(1, 2))
         result[str(key)] = {name: [float(x) for x in column] for name, column in row.items()}
         # It is NaN where draws are not finite or never move, which is no agreement.
         worst = max(worst, float(np.nan_to_num(rhat, nan=np.inf).max())) if not single else worst
         units = values.attrs.get("units", "")
-        named = key in effective and key in error.split()
+        named = own is not None and key in error.split()
         labels = draws["column"].to_numpy() if "column" in draws.coords else range(len(low))
         for i, label in enumerate(["all columns"] if shared else labels):
             lines.append(

@@ -286,7 +286,8 @@ def test_a_posterior_is_wider_by_the_error_and_keeps_the_effective_values(data, 
     assert wide["posterior"].attrs["parameter_error"] == "theta_cap 0.2 of its range"
     found, without = summary(wide), summary(bare)
     *columns, counted = found["words"].splitlines()[:3]
-    assert found["theta_cap"]["own_mean"] == without["theta_cap"]["mean"]
+    for name, of_chain in {"own_mean": "mean", "rhat": "rhat", "ess": "ess"}.items():
+        assert found["theta_cap"][name] == without["theta_cap"][of_chain]
     assert found["theta_cap"]["own_mean"] != found["theta_cap"]["mean"]
     for line, own in zip(columns, found["theta_cap"]["own_mean"], strict=True):
         assert line.endswith(f"]; the model's own {own:.3g}")

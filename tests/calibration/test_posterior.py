@@ -109,6 +109,20 @@ def test_chains_that_disagree_in_one_column_are_warned_of(draws):
     )
 
 
+def test_chains_are_judged_by_the_value_they_walk_in(draws):
+    """An error that is drawn anew for each draw would hide that they never met."""
+    walked = draws.copy()
+    walked[1, :, 1] += 0.2
+    posterior = made(draws)
+    dims = ("chain", "draw", "column")
+    posterior.add_groups(unconstrained_posterior=xr.Dataset({"theta_cap": (dims, walked)}))
+    found = summary(posterior)
+    assert found["theta_cap"]["rhat"][0] < 1.01 < 1.1 < found["theta_cap"]["rhat"][1]
+    assert found["unfit"].startswith("the chains did not mix: largest R-hat 1.")
+    np.testing.assert_allclose(found["theta_cap"]["mean"], draws.mean(axis=(0, 1)))
+    np.testing.assert_allclose(found["theta_cap"]["own_mean"], walked.mean(axis=(0, 1)))
+
+
 @pytest.mark.parametrize("value", [np.nan, 0.3])
 def test_draws_that_are_not_finite_or_never_move_are_no_agreement(draws, value):
     draws[..., 0] = value
